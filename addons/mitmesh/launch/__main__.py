@@ -1,0 +1,137 @@
+"""`python -m mitmesh.launch`: start all, say where it is, wait, end all."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mitmesh.launch import ROOT, LaunchError, browse, command, home, ports, ready, trust
+from mitmesh.launch.children import Children
+
+PORTS = {"--port": 8080, "--gateway-port": 8081, "--control-port": 9090, "--browse-port": browse.PORT}
+
+READY = """
+mitmesh is ready
+  proxy    http://{proxy}
+  gateway  http://{gateway}  (base URL for SDKs)
+  control  http://{control}/health and /metrics
+  audit    {audit}
+  CA       {ca}
+Try it in another terminal:
+  export HTTPS_PROXY=http://{proxy} SSL_CERT_FILE={bundle}
+  export CURL_CA_BUNDLE=$SSL_CERT_FILE REQUESTS_CA_BUNDLE=$SSL_CERT_FILE NODE_EXTRA_CA_CERTS=$SSL_CERT_FILE
+  curl -N https://api.openai.com/v1/chat/completions {key}-H 'Content-Type: application/json' \
+-d '{{"model":"gpt-4o-mini","stream":true,"messages":[{{"role":"user","content":"Say hello"}}]}}'
+Ctrl-C ends it.
+"""
+KEY = '-H "Authorization: Bearer $OPENAI_API_KEY" '
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of scripts/run; its own --help repeats them."""
+    made = argparse.ArgumentParser(prog="scripts/run", usage="%(prog)s [options] [-- mitmdump arguments]")
+    made.add_argument("--demo", action="store_true", help="answer LLM calls from a built-in provider, without any key")
+    for option, port in PORTS.items():
+        made.add_argument(option, type=int, default=port, metavar="N", help=f"default {port}; 0 is any free port")
+    return made
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Makes the folder of all state, for its owner alone, and holds it for this run. Raises LaunchError."""
+    try:
+        for each in (folder, folder / "ca"):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+            each.chmod(0o700)
+        lock = (folder / "launch.lock").open("w")
+    except OSError as error:
+        raise LaunchError(f"{folder} cannot be used ({error.strerror}): set MITMESH_HOME to another folder") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LaunchError(f"it runs on {folder} already: stop it, or set MITMESH_HOME to another folder") from None
+        (folder / "run.json").unlink(missing_ok=True)  # left by a run that was killed
+        yield
+
+
+async def start(children: Children, proxy: list[str], folder: Path, browse_port: int, demo: bool) -> None:
+    """Start all, and say where it is. Raises LaunchError if it does not become ready."""
+    pid = await children.start("mitmdump", proxy)
+    places = await ready.engine(folder, pid)
+    audit = "none"
+    if datasette := browse.command(folder, browse_port):
+        await children.start("datasette", datasette, quiet=True)
+        await ready.port(browse_port)
+        audit = f"http://127.0.0.1:{browse_port}  (Datasette)"
+    ca = folder / "ca" / "mitmproxy-ca-cert.pem"
+    bundle = await asyncio.to_thread(trust.bundle, ca, folder / "ca" / "bundle.pem")
+    say(READY.format(**places, audit=audit, ca=ca, bundle=bundle, key="" if demo else KEY))
+
+
+async def run(proxy: list[str], folder: Path, browse_port: int, demo: bool) -> int:
+    """All of it until told to stop (returns 0) or until a child ends (returns a code other than 0).
+
+    Raises LaunchError if it does not become ready."""
+    children, told = Children(), asyncio.Event()
+
+    def tell() -> None:
+        if told.is_set():
+            children.kill()  # told twice: now
+        told.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, tell)
+    starting = asyncio.create_task(start(children, proxy, folder, browse_port, demo))
+    ending = asyncio.create_task(first(told, children))
+    try:
+        await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not ending.done():
+            await starting
+        return await ending
+    finally:
+        starting.cancel()
+        ending.cancel()
+        await children.end()
+
+
+async def first(told: asyncio.Event, children: Children) -> int:
+    """The exit code, once it is known: 0 when told to stop; a child's (1 for 0) when one ended by itself."""
+    awaited: list[asyncio.Future[Any]] = [asyncio.create_task(told.wait()), children.ended]
+    await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+    if told.is_set():
+        return 0
+    name, code = children.ended.result()
+    say("\n".join([*children.last_lines(name), f"mitmesh: {name} ended by itself (exit code {code})"]))
+    return code if 0 < code < 256 else 1
+
+
+def say(text: str) -> None:
+    """To the person at the terminal."""
+    print(text, flush=True)
+
+
+def main() -> None:
+    """Exits with 0 when told to stop, else with a code other than 0 and one clear line."""
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    options, folder = parser().parse_args(sys.argv[1:at]), home()
+    wanted = {option: getattr(options, option[2:].replace("-", "_")) for option in PORTS}
+    try:
+        ports.check(wanted)
+        with claim(folder):
+            conf = command.read_conf(ROOT / "mitm.conf")
+            proxy = command.mitmdump(folder, wanted, options.demo, conf, sys.argv[at + 1 :])
+            sys.exit(asyncio.run(run(proxy, folder, wanted["--browse-port"] or ports.free(), options.demo)))
+    except LaunchError as error:
+        sys.exit(f"mitmesh: {error}")
+
+
+if __name__ == "__main__":
+    main()
