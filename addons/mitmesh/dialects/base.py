@@ -1,0 +1,269 @@
+"""What a wire format has to tell the rest of the house.
+
+A dialect is where all knowledge of one wire format lives. It reads a parsed request into a `Call`, a parsed answer or
+the events of a stream into an `Answer`, and writes answers and errors in its own shape, so that the providers' SDKs
+take them for the provider's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, ClassVar, Protocol
+
+type Path = tuple[str | int, ...]
+"""Where a value lies in a JSON document: keys and indices from the root."""
+
+type Headers = MutableMapping[str, str]
+"""HTTP headers, case-insensitive (mitmproxy's Headers, or multidict's CIMultiDict in a test)."""
+
+
+class DialectError(ValueError):
+    """The document does not have the shape this dialect requires; the message says which field, never its value."""
+
+
+class Operation(StrEnum):
+    """What a call asks for; OpenTelemetry's `gen_ai.operation.name` values where they exist."""
+
+    CHAT = "chat"
+    EMBEDDINGS = "embeddings"
+    COUNT_TOKENS = "count_tokens"
+    MODELS = "models"
+    OTHER = "other"
+
+
+class Provenance(StrEnum):
+    """Who wrote a text of a request."""
+
+    SYSTEM = "system"
+    TOOL_DEFINITION = "tool_definition"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL_CALL = "tool_call"
+    TOOL_RESULT = "tool_result"
+    DOCUMENT = "document"
+    METADATA = "metadata"
+
+
+class Framing(StrEnum):
+    """How an answer's body is cut into events; NONE is one JSON document."""
+
+    NONE = "none"
+    SSE = "sse"
+    JSON_ARRAY = "json_array"
+    NDJSON = "ndjson"
+
+
+@dataclass(slots=True)  # not frozen, which costs three times as much to make: a request has hundreds
+class Text:
+    """One text position of a request: a string value, where it lies, and who wrote it.
+
+    `message` numbers the message it belongs to, in conversation order (system 0, tools next, then the messages);
+    metadata is -1. `is_json` says that the string is itself a JSON document (tool-call arguments).
+    """
+
+    path: Path
+    provenance: Provenance
+    text: str
+    message: int = -1
+    is_json: bool = False
+
+
+@dataclass(slots=True)
+class Call:
+    """What a request says, in the words of the house.
+
+    `texts` are in conversation order whatever the byte order. `session`, `account` and `client_version` are what the
+    client claims of itself. `history_at_provider` is the id of an earlier answer or conversation the provider keeps.
+    `opaque_bytes` counts what is carried but not read: images, audio, encrypted reasoning (bytes as on the wire).
+    """
+
+    operation: Operation
+    model: str | None = None
+    stream: bool = False
+    max_tokens: int | None = None
+    tools: list[str] = field(default_factory=list)
+    texts: list[Text] = field(default_factory=list)
+    session: str | None = None
+    account: str | None = None
+    history_at_provider: str | None = None
+    opaque_bytes: int = 0
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of one call. `prompt` is all input, cache reads and writes included; `completion` is all output,
+    reasoning included. `estimated` says that we counted, because the provider did not say."""
+
+    prompt: int = 0
+    completion: int = 0
+    cache_read: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    reasoning: int = 0
+    estimated: bool = False
+
+    @property
+    def total(self) -> int:
+        """All tokens of the call."""
+        return self.prompt + self.completion
+
+
+class Kind(StrEnum):
+    """What a part of an answer is."""
+
+    TEXT = "text"
+    REASONING = "reasoning"
+    TOOL_CALL = "tool_call"
+    REFUSAL = "refusal"
+    OPAQUE = "opaque"
+
+
+@dataclass(slots=True)
+class Part:
+    """One part of an answer. For a tool call `text` is the arguments as JSON text, `name` and `call_id` its own."""
+
+    kind: Kind
+    text: str = ""
+    name: str | None = None
+    call_id: str | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a provider said, whole or so far.
+
+    `complete` is true once the dialect's own end was seen (a finish reason and the closing event of a stream).
+    `finish` is the provider's word for why it ended. `error` is the provider's error type or code, never its message.
+    """
+
+    id: str | None = None
+    model: str | None = None
+    parts: list[Part] = field(default_factory=list)
+    finish: str | None = None
+    usage: Usage | None = None
+    error: str | None = None
+    complete: bool = False
+
+    @property
+    def text(self) -> str:
+        """The visible text, parts joined by newlines."""
+        return "\n".join(part.text for part in self.parts if part.kind is Kind.TEXT)
+
+
+@dataclass(slots=True)  # not frozen, for the same reason
+class AnswerText:
+    """One text position of an answer or of one stream event.
+
+    `channel` names the text it continues: events with the same channel, joined in order, are one text
+    (choice 0's content; the arguments of tool call 2); an empty one is that of a text that comes whole. `is_json`: what
+    is joined is itself a JSON document.
+    """
+
+    path: Path
+    channel: str
+    kind: Kind
+    text: str
+    is_json: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Event:
+    """One event of a stream: `raw` is its exact bytes (framing included), `data` its payload, `name` SSE's event name.
+
+    The raws of a stream, joined, are the stream. `data` is empty for comments and keep-alives.
+    """
+
+    raw: bytes
+    data: bytes = b""
+    name: str | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Refusal:
+    """Why a call is not served: HTTP `status`, `type` (a short snake_case word), `message` for people, `code` the
+    rule's id, and the exchange's id. `retry_after` in seconds, or None where trying again is of no use."""
+
+    status: int
+    type: str
+    message: str
+    code: str
+    exchange: str
+    retry_after: int | None = None
+
+
+class AnswerReader(Protocol):
+    """Builds one Answer from the events of one stream. Never raises on what a provider may send: what it does not
+    know it leaves out. Text kept is bounded by `limit` bytes given at its making; beyond it `answer.parts` stop
+    growing and `cut` is true."""
+
+    answer: Answer
+    cut: bool
+
+    def feed(self, event: Event, doc: Any) -> None:
+        """Take one event; `doc` is `event.data` parsed, or None where it is no JSON (`[DONE]`, a comment)."""
+
+    def finish(self) -> None:
+        """The stream ended, at its own end or not."""
+
+
+class Dialect:
+    """One wire format. Stateless: one instance serves all calls."""
+
+    name: ClassVar[str]
+    """As in rules/hosts.yaml and the audit."""
+    native: ClassVar[str]
+    """The provider whose own format this is: a client's credential goes to that one alone."""
+
+    def read(self, doc: Any, path: str, headers: Mapping[str, str]) -> Call:
+        """A request as a Call. `doc` is the parsed body (None for a request without one), `path` the request's path
+        with its query string. Raises DialectError for a shape no provider would take (and only then: what is merely
+        unknown is read as far as it goes, and every string in it is still a text position)."""
+        raise NotImplementedError
+
+    def framing(self, call: Call, path: str) -> Framing:
+        """How the answer of this call will be cut, known from the request alone."""
+        raise NotImplementedError
+
+    def read_answer(self, doc: Any) -> Answer:
+        """A whole JSON answer, an error one too. Never raises: what is malformed gives an incomplete Answer."""
+        raise NotImplementedError
+
+    def reader(self, limit: int = 8_000_000) -> AnswerReader:
+        """A reader for one stream; `limit` in bytes of text kept."""
+        raise NotImplementedError
+
+    def answer_texts(self, doc: Any) -> list[AnswerText]:
+        """Every text position of a whole JSON answer."""
+        raise NotImplementedError
+
+    def event_texts(self, doc: Any) -> list[AnswerText]:
+        """Every text position of one stream event's parsed payload."""
+        raise NotImplementedError
+
+    def render(self, answer: Answer) -> bytes:
+        """The answer as this dialect's JSON body."""
+        raise NotImplementedError
+
+    def render_stream(self, answer: Answer, *, framing: Framing = Framing.SSE, usage: bool = True) -> Iterator[bytes]:
+        """The answer as this dialect's stream, an event an item, its text word by word. `usage`: also where the
+        client has to ask for it (OpenAI's `include_usage`)."""
+        raise NotImplementedError
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """A refusal as this dialect's JSON error body."""
+        raise NotImplementedError
+
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+        """A refusal as the last event of a stream that has begun."""
+        raise NotImplementedError
+
+    def ask_usage(self, doc: Any) -> tuple[Path, Any] | None:
+        """The one value to set `(path, value)` that makes a stream carry its usage, or None where it does so by
+        itself or was asked already."""
+        return None
+
+    def only_usage(self, doc: Any) -> bool:
+        """Is this stream event there only because `ask_usage` asked for it?"""
+        return False

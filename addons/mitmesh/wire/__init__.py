@@ -1,0 +1,1 @@
+"""Bytes: framing, compression and JSON splicing. Nothing here knows a provider."""
