@@ -1,0 +1,58 @@
+"""Anthropic's Messages API, also as Bedrock and Vertex host it: `/v1/messages`, `/v1/messages/count_tokens`,
+`/v1/models`, `/model/{id}/invoke`, `.../models/{id}:rawPredict`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from mitmesh.dialects import anthropic_answer, anthropic_render, anthropic_request
+from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
+from mitmesh.dialects.walk import encode, sse
+
+
+class Anthropic(Dialect):
+    """The Messages dialect. Its streams are server-sent events and carry their usage unasked."""
+
+    name: ClassVar[str] = "anthropic"
+    native: ClassVar[str] = "anthropic"
+
+    def read(self, doc: Any, path: str, headers: Mapping[str, str]) -> Call:
+        """A request as a Call. Raises DialectError where `messages` is no list of objects."""
+        return anthropic_request.read(doc, path, headers)
+
+    def framing(self, call: Call, path: str) -> Framing:
+        """SSE where the request asks for a stream."""
+        return Framing.SSE if call.stream else Framing.NONE
+
+    def read_answer(self, doc: Any) -> Answer:
+        """A whole JSON answer, an error one too."""
+        return anthropic_answer.read_answer(doc)
+
+    def reader(self, limit: int = 8_000_000) -> AnswerReader:
+        """A reader for one stream, keeping `limit` bytes of text."""
+        return anthropic_answer.Reader(limit)
+
+    def answer_texts(self, doc: Any) -> list[AnswerText]:
+        """Every text position of a whole answer; thinking is none, for it is signed."""
+        return anthropic_answer.answer_texts(doc)
+
+    def event_texts(self, doc: Any) -> list[AnswerText]:
+        """Every text position of one event; thinking is none, for it is signed."""
+        return anthropic_answer.event_texts(doc)
+
+    def render(self, answer: Answer) -> bytes:
+        """The answer as a JSON message."""
+        return anthropic_render.render(answer)
+
+    def render_stream(self, answer: Answer, *, framing: Framing = Framing.SSE, usage: bool = True) -> Iterator[bytes]:
+        """The answer as server-sent events; there is no other framing, and usage is always in it."""
+        return anthropic_render.render_stream(answer)
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """The refusal as an error document."""
+        return encode(anthropic_render.error(refusal))
+
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+        """The refusal as an `error` event."""
+        return sse(anthropic_render.error(refusal), "error")

@@ -1,0 +1,59 @@
+"""Google's Gemini API and Vertex AI: `.../models/{model}:generateContent` and its sisters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from mitmesh.dialects import gemini_answer, gemini_render, gemini_request
+from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
+from mitmesh.dialects.walk import encode
+
+
+class Gemini(Dialect):
+    """The generateContent dialect. Its streams are server-sent events or one JSON array, and carry their usage
+    unasked."""
+
+    name: ClassVar[str] = "gemini"
+    native: ClassVar[str] = "google"
+
+    def read(self, doc: Any, path: str, headers: Mapping[str, str]) -> Call:
+        """A request as a Call: model, operation and stream flag come from the path. Raises DialectError where
+        `contents` is missing or holds what is no content."""
+        return gemini_request.read(doc, path, headers)
+
+    def framing(self, call: Call, path: str) -> Framing:
+        """For a stream SSE with `alt=sse` in the query, else a JSON array."""
+        return gemini_request.framing(call, path)
+
+    def read_answer(self, doc: Any) -> Answer:
+        """A whole JSON answer, an error one too."""
+        return gemini_answer.read_answer(doc)
+
+    def reader(self, limit: int = 8_000_000) -> AnswerReader:
+        """A reader for one stream, keeping `limit` bytes of text."""
+        return gemini_answer.Reader(limit)
+
+    def answer_texts(self, doc: Any) -> list[AnswerText]:
+        """Every text position of a whole answer."""
+        return gemini_answer.answer_texts(doc)
+
+    def event_texts(self, doc: Any) -> list[AnswerText]:
+        """Every text position of one chunk."""
+        return gemini_answer.answer_texts(doc)
+
+    def render(self, answer: Answer) -> bytes:
+        """The answer as one JSON document."""
+        return gemini_render.render(answer)
+
+    def render_stream(self, answer: Answer, *, framing: Framing = Framing.SSE, usage: bool = True) -> Iterator[bytes]:
+        """The answer as a stream in that framing; usage is always in it."""
+        return gemini_render.render_stream(answer, framing)
+
+    def refusal(self, refusal: Refusal) -> bytes:
+        """The refusal as an error document."""
+        return encode(gemini_render.error(refusal))
+
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+        """The refusal as the last chunk; in an array it closes it."""
+        return gemini_render.stream_error(refusal, framing)
