@@ -1,0 +1,85 @@
+"""Request paths: one spelling for each, and the tables of the rules that name the dialect spoken there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from mitmesh.rules import PathRule
+
+_END = re.compile(r"[?#]")
+_WEIRD = re.compile(r"[\x00-\x20\x7f%?#]")
+_LONGEST = 2048
+
+
+def normalise(path: str) -> str | None:
+    """A path as servers read it: without query, fragment and `;params`, percent-decoded once, `\\` as `/`, without
+    empty, `.` and `..` segments and trailing slash, in lower case (Azure ignores case). None where servers may differ.
+    """
+    path = _END.split(path, maxsplit=1)[0]
+    if not path.startswith("/") or len(path) > _LONGEST:
+        return None
+    if "%" in path:
+        try:
+            path = unquote_to_bytes(path).decode()
+        except UnicodeDecodeError:
+            return None
+    if _WEIRD.search(path):
+        return None
+    segments: list[str] = []
+    for segment in path.replace("\\", "/").lower().split("/"):
+        segment = segment.partition(";")[0]
+        if segment == "..":
+            del segments[-1:]
+        elif segment not in ("", "."):
+            segments.append(segment)
+    return "/" + "/".join(segments)
+
+
+def compile_path(pattern: str) -> re.Pattern[str]:
+    """A path pattern of the rules, to be matched in full against a normalised path; ValueError says what is wrong.
+
+    `*` is one segment or a part of one, `**` any number of segments.
+    """
+    if not pattern.startswith(("/", "**/")) or _END.search(pattern):
+        raise ValueError("must begin with `/` or `**/` and have no query")
+    regex = ""
+    for segment in pattern.strip("/").lower().split("/"):
+        if segment == "**":
+            regex += "(?:/[^/]+)*"
+        elif "**" in segment:
+            raise ValueError("`**` stands for whole segments")
+        elif segment == "*":
+            regex += "/[^/]+"
+        else:
+            regex += "/" + re.escape(segment).replace(r"\*", "[^/]*")
+    return re.compile(regex + "/?")  # only the root keeps its slash
+
+
+class PathTable:
+    """One table of `apis` in rules/hosts.yaml, compiled."""
+
+    def __init__(self, rules: Iterable[PathRule]) -> None:
+        self._rules = [(rule.method.upper(), compile_path(rule.path), rule.dialect) for rule in rules]
+        # Paths carry ids, so the cache is bounded in number here and in length below.
+        self._known = lru_cache(maxsize=1024)(self._find)
+
+    def find(self, method: str, path: str) -> str | None:
+        """The dialect of the first rule that fits, or None."""
+        return self._known(method, path) if len(path) < 256 else self._find(method, path)
+
+    def _find(self, method: str, path: str) -> str | None:
+        usual = normalise(path)
+        if usual is None:
+            return None
+        method = method.upper()
+        return next((d for m, regex, d in self._rules if m in ("*", method) and regex.fullmatch(usual)), None)
+
+
+def find_path(table: PathTable, method: str, path: str) -> str | None:
+    """The dialect spoken at a path (which may have a query), or None: the caller falls back to generic."""
+    return table.find(method, path)

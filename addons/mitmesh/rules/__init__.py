@@ -1,0 +1,52 @@
+"""What an operator decides: the files of rules/, checked field by field, as one immutable snapshot."""
+
+from mitmesh.rules.errors import RulesError
+from mitmesh.rules.models import (
+    Audit,
+    Content,
+    Egress,
+    FailMode,
+    HostRule,
+    Hosts,
+    Identities,
+    Limits,
+    Mesh,
+    NetworkIdentity,
+    Opaque,
+    PathRule,
+    Price,
+    Prices,
+    Provider,
+    RouteRule,
+    Routes,
+    TeamRules,
+    When,
+)
+from mitmesh.rules.snapshot import FILES, Rules, fingerprint, load
+
+__all__ = [
+    "FILES",
+    "Audit",
+    "Content",
+    "Egress",
+    "FailMode",
+    "HostRule",
+    "Hosts",
+    "Identities",
+    "Limits",
+    "Mesh",
+    "NetworkIdentity",
+    "Opaque",
+    "PathRule",
+    "Price",
+    "Prices",
+    "Provider",
+    "RouteRule",
+    "Routes",
+    "Rules",
+    "RulesError",
+    "TeamRules",
+    "When",
+    "fingerprint",
+    "load",
+]

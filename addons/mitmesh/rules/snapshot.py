@@ -1,0 +1,150 @@
+"""Rules: the files of a rules folder and of its local/ overlay, as one immutable snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from mitmesh.exchange import Mode
+from mitmesh.rules.errors import RulesError, from_validation
+from mitmesh.rules.models import (
+    Content,
+    Egress,
+    FailMode,
+    Hosts,
+    Identities,
+    Mesh,
+    Prices,
+    Routes,
+    field_names,
+)
+from mitmesh.rules.tree import Node, overlay, read, read_bytes
+
+FILES: dict[str, type[BaseModel]] = {
+    "mesh": Mesh,
+    "hosts": Hosts,
+    "identities": Identities,
+    "routes": Routes,
+    "prices": Prices,
+    "egress": Egress,
+}
+"""The files of a rules folder, by name without `.yaml`."""
+
+REQUIRED = ("hosts",)
+"""Files without which nothing would be governed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """All rules at one moment. Compared and hashed as the object it is, so that what is built from it can be cached."""
+
+    version: str = "defaults"
+    """12 hex digits that change with any file's content; verdicts carry it."""
+    mesh: Mesh = field(default_factory=Mesh)
+    hosts: Hosts = field(default_factory=Hosts)
+    identities: Identities = field(default_factory=Identities)
+    routes: Routes = field(default_factory=Routes)
+    prices: Prices = field(default_factory=Prices)
+    egress: Egress = field(default_factory=Egress)
+
+    def mode(self, team: str | None = None) -> Mode:
+        """observe or enforce, for a team where it has its own."""
+        own = self.mesh.teams.get(team) if team is not None else None
+        return own.mode if own is not None and own.mode is not None else self.mesh.mode
+
+    def fail_mode(self, stage: str) -> FailMode:
+        """What the failure of a stage means where the house leaves it open to choose; closed unless set."""
+        return self.mesh.fail_mode.get(stage, FailMode.CLOSED)
+
+    def content(self, team: str | None = None) -> Content:
+        """What the audit keeps of the texts of a team's calls."""
+        audit = self.mesh.audit
+        return audit.content if team is None else audit.content_by_team.get(team, audit.content)
+
+
+def load(directory: Path) -> Rules:
+    """Read, overlay and check all files; RulesError names file, line and field of the first mistake.
+
+    Missing files stand for their defaults, but for hosts.yaml: without it nothing would be governed.
+    """
+    if not directory.is_dir():
+        raise RulesError(f"{directory.name}: there is no such rules folder")
+    trees, version = _read(directory)
+    for stem in REQUIRED:
+        if not (directory / f"{stem}.yaml").is_file():
+            raise RulesError(f"{directory.name}/{stem}.yaml: is missing; without it nothing would be governed")
+    models = {stem: _model(FILES[stem], tree) for stem, tree in trees.items()}
+    rules = Rules(version, **models)  # type: ignore[arg-type] # each under its own model's name
+    _check_names(rules, trees)
+    return rules
+
+
+def _read(directory: Path) -> tuple[dict[str, Node], str]:
+    """Each file's tree, overlaid, and the version that stands for all of their bytes."""
+    digest = hashlib.sha256()
+    trees: dict[str, Node] = {}
+    try:
+        paths = _files(directory)
+    except OSError as error:
+        raise RulesError(f"{directory.name}: cannot be listed: {error.strerror}") from None
+    for path in paths:
+        name = f"{directory.name}/{path.relative_to(directory)}"
+        if path.suffix != ".yaml" or path.stem not in FILES:
+            raise RulesError(f"{name}: is no rules file; there are {', '.join(f'{stem}.yaml' for stem in FILES)}")
+        raw = read_bytes(path, name)
+        digest.update(f"{path.relative_to(directory)}\0{len(raw)}\0".encode() + raw)
+        tree = read(name, raw)
+        trees[path.stem] = overlay(trees[path.stem], tree) if path.stem in trees else tree
+    return trees, digest.hexdigest()[:12]
+
+
+def _files(directory: Path) -> list[Path]:
+    """The YAML files of the folder, then those of local/. Hidden ones are editors' and Kubernetes' own."""
+    return [
+        path
+        for folder in (directory, directory / "local")
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".yaml", ".yml") and not path.name.startswith(".")
+    ]
+
+
+def _model(model: type[BaseModel], tree: Node) -> BaseModel:
+    # As JSON, because pydantic's strict mode then still takes text for dates and enums, as YAML writes them.
+    try:
+        return model.model_validate_json(json.dumps(tree.plain()), strict=True)
+    except ValidationError as error:
+        raise from_validation(error, tree, field_names()) from None
+
+
+def _check_names(rules: Rules, trees: dict[str, Node]) -> None:
+    """What one entry names, another must define."""
+    for index, host in enumerate(rules.hosts.hosts):
+        if host.api != "none" and host.api not in rules.hosts.apis:
+            node, _ = trees["hosts"].follow(("hosts", index, "api"))
+            known = ", ".join([*rules.hosts.apis, "none"])
+            raise RulesError(f"{node.where()}: must name a table of apis ({known}); found {host.api[:60]!r}")
+    for index, route in enumerate(rules.routes.routes):
+        if route.provider not in rules.routes.providers:
+            node, _ = trees["routes"].follow(("routes", index, "provider"))
+            known = ", ".join(rules.routes.providers)
+            raise RulesError(
+                f"{node.where()}: must name an entry of providers ({known}); found {route.provider[:60]!r}"
+            )
+
+
+def fingerprint(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """What changes when a file is written, added or removed: name, inode, mtime (ns) and size of each, without reading
+    any. Never raises: what cannot be seen is left out."""
+    found: list[tuple[str, int, int, int]] = []
+    try:
+        for path in _files(directory):
+            stat = path.stat()
+            found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
+    except OSError:
+        pass  # a file that goes away under our eyes differs from the last look, and so does the next
+    return tuple(found)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+from mitmproxy.http import Headers
+
+from mitmesh.dialects.base import Call, Dialect, Operation
+from mitmesh.exchange import Exchange, Target
+from mitmesh.rules import HostRule, Identities, NetworkIdentity, Rules
+from mitmesh.stages.identity import Identity, take_claims
+
+RULES = Rules(
+    identities=Identities(
+        networks=[NetworkIdentity(network="10.1.0.0/16", team="build", namespace="ci")],
+        trust_headers_from=["10.0.0.0/8"],
+    )
+)
+
+
+def exchange(client: str, **headers: str) -> Exchange:
+    return Exchange(
+        dialect=Dialect(),
+        call=Call(Operation.CHAT),
+        host=HostRule(id="h", match=["h"], provider="p"),
+        target=Target("https", "h", 443),
+        path="/",
+        headers=Headers(**headers),
+        rules=RULES,
+        client=client,
+    )
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "expected", "sources"),
+    [
+        ("192.0.2.1", {}, {}, {}),
+        ("192.0.2.1", {"X_Mesh_Team": "red"}, {}, {}),
+        ("10.2.0.1", {"X_Mesh_Team": "red"}, {"team": "red"}, {"team": "header"}),
+        ("10.2.0.1", {"x_agentmesh_team": "red"}, {"team": "red"}, {"team": "header"}),
+        ("10.2.0.1", {"x_agentmesh_team": "alias", "x_mesh_team": "own"}, {"team": "own"}, {"team": "header"}),
+        (
+            "10.1.0.1",
+            {"X_Mesh_Team": "red", "X_Mesh_User": "ada"},
+            {"team": "build", "user": "ada", "namespace": "ci"},
+            {"team": "network", "user": "header", "namespace": "network"},
+        ),
+        (
+            "10.2.0.1",
+            {"X_Mesh_Tool": "bot", "User_Agent": "curl/8.5.0"},
+            {"tool": "bot"},
+            {"tool": "header"},
+        ),
+        (
+            "192.0.2.1",
+            {"X_Mesh_Tool": "bot", "User_Agent": "curl/8.5.0"},
+            {"tool": "curl", "tool_version": "8.5.0"},
+            {"tool": "user_agent", "tool_version": "user_agent"},
+        ),
+        ("10.2.0.1", {"X_Mesh_Namespace": "prod"}, {}, {}),
+        ("", {"X_Mesh_Team": "red"}, {}, {}),
+    ],
+)
+async def test_who_calls(
+    client: str, headers: dict[str, str], expected: dict[str, str], sources: dict[str, str]
+) -> None:
+    """The network is believed first, headers only from those who are trusted, the User-Agent last."""
+    x = exchange(client, **headers)
+    await Identity().request(x)
+    found = {name: getattr(x.identity, name) for name in ("team", "user", "tool", "tool_version", "namespace")}
+    assert {name: value for name, value in found.items() if value} == expected
+    assert x.identity.sources == sources
+
+
+@pytest.mark.parametrize("client", ["10.2.0.1", "192.0.2.1"])
+async def test_nothing_that_identifies_leaves(client: str) -> None:
+    """X-Mesh-* and X-AgentMesh-* never reach a provider, believed or not; all else does, as it was."""
+    x = exchange(client)
+    x.headers = Headers(
+        [
+            (b"X-Mesh-Team", b"a"),
+            (b"x-mesh-team", b"b"),
+            (b"X-MESH-Other", b"c"),
+            (b"X-AgentMesh-User", b"d"),
+            (b"X-Meshed", b"kept"),
+            (b"x-api-key", b"kept"),
+            (b"Accept", b"kept"),
+        ]
+    )
+    await Identity().request(x)
+    assert x.headers.fields == ((b"X-Meshed", b"kept"), (b"x-api-key", b"kept"), (b"Accept", b"kept"))  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("value", "believed"),
+    [
+        (b"red", True),
+        (b"Team Red (EU)", True),
+        (b"x" * 128, True),
+        (b"x" * 129, False),
+        (b"", False),
+        (b" ", False),
+        (b"red\x00", False),
+        (b"red\x1b[31m", False),
+        (b"r\xc3\xa9d", False),
+        (b"admin, red", False),
+    ],
+)
+def test_claims(value: bytes, believed: bool) -> None:
+    """A claim is short printable ASCII; two in one (a repeated header) are none."""
+    assert ("team" in take_claims(Headers([(b"X-Mesh-Team", value)]))) is believed
+
+
+def test_repeated_header_is_no_claim() -> None:
+    """A client that sends a claim before the one its gateway adds is not believed."""
+    headers = Headers([(b"X-Mesh-Team", b"admin"), (b"X-Mesh-Team", b"red")])
+    assert take_claims(headers) == {}
+    assert not headers
