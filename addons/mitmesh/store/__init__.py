@@ -1,0 +1,1 @@
+"""The audit's two SQLite files: schema, the writer thread, the queries."""

@@ -1,0 +1,126 @@
+"""What is kept of the texts of an exchange, and how it is written: each message once, under its keyed hash.
+
+Two notes on the Exchange are hooks for stages that tell apart what is sent from what is stored:
+`stored_texts` (dict of `Text.path` to the text to store) and `stored_answer` (dict of a part's index to its text).
+A stage that sets `stored_texts` has looked at every text of the request; what it left out is stored as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mitmesh.dialects.base import Kind, Part, Text
+from mitmesh.rules import Content
+from mitmesh.store.database import Row, insert, transaction
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
+    from mitmesh.store.keys import Hasher
+
+STORED_TEXTS = "stored_texts"
+STORED_ANSWER = "stored_answer"
+
+REQUEST = "request"
+ANSWER = "answer"
+
+type Message = tuple[str, str]
+"""Role and text."""
+
+_ROLES = {Kind.TEXT: "assistant", Kind.REASONING: "reasoning", Kind.TOOL_CALL: "tool_call", Kind.REFUSAL: "refusal"}
+_ADD_MESSAGE = "insert or ignore into messages (hash, role, text, first_seen) values (?, ?, ?, ?)"
+_LINK = (
+    "insert or ignore into exchange_messages (exchange, direction, position, role, chars, message)"
+    " values (?, ?, ?, ?, ?, ?)"
+)
+_FIND = "select json_group_object(hash, id) from messages where hash in (select value from json_each(?))"
+
+
+@dataclass(slots=True, frozen=True)
+class Texts:
+    """The texts of one direction of one exchange, on their way to content.db. `keep` false keeps sizes and roles only.
+    `size` is about how many bytes they hold in memory."""
+
+    exchange: str
+    direction: str
+    when: str
+    parts: tuple[Text | Part, ...]
+    keep: bool
+    size: int
+    stored: Mapping[Any, str] = field(default_factory=dict)
+
+
+def kept(x: Exchange, *, redacting: bool, passed: bool) -> Content:
+    """What the rules let us keep of this exchange. Text that no redaction has seen is kept only where the rules say
+    `text: raw` in words: `redacting` tells whether the stage is loaded, `passed` whether the call got past it."""
+    content: Content = x.rules.content(x.identity.team)
+    if content in (Content.NONE, Content.METADATA) or x.rules.mesh.audit.text == "raw":
+        return content
+    seen = redacting and (passed or STORED_TEXTS in x.notes)
+    return content if seen else Content.METADATA
+
+
+def request_texts(x: Exchange, content: Content, when: str) -> Texts:
+    """The request's texts as they are to be stored: `full` as they are sent, `redacted` as the redaction says."""
+    stored = x.notes.get(STORED_TEXTS, {}) if content is Content.REDACTED else {}
+    keep = content in (Content.FULL, Content.REDACTED)
+    size = max(x.request_bytes, len(x.body.raw) if x.body else 0)  # the first is smaller where it came compressed
+    return Texts(x.id, REQUEST, when, tuple(x.call.texts), keep, size, stored)
+
+
+def answer_texts(x: Exchange, content: Content, when: str) -> Texts:
+    """The answer's parts, the same way."""
+    stored = x.notes.get(STORED_ANSWER, {}) if content is Content.REDACTED else {}
+    parts = tuple(x.answer.parts) if x.answer else ()
+    return Texts(x.id, ANSWER, when, parts, content in (Content.FULL, Content.REDACTED), x.response_bytes, stored)
+
+
+def messages(texts: Texts) -> list[Message]:
+    """The texts as messages: all texts of one message and role are one, a line each, in conversation order."""
+    if texts.direction == ANSWER:
+        return list(_answer_messages(texts))
+    grouped: dict[tuple[int, str], list[str]] = {}
+    stored = texts.stored
+    for text in texts.parts:
+        assert isinstance(text, Text)
+        line = stored.get(text.path, text.text) if stored else text.text
+        grouped.setdefault((text.message, text.provenance.value), []).append(line)
+    return [(role, "\n".join(lines)) for (_, role), lines in grouped.items()]
+
+
+def _answer_messages(texts: Texts) -> Iterable[Message]:
+    for index, part in enumerate(texts.parts):
+        assert isinstance(part, Part)
+        if part.kind is not Kind.OPAQUE:
+            text = texts.stored.get(index, part.text)
+            yield _ROLES[part.kind], f"{part.name}\n{text}" if part.name else text
+
+
+def write(conn: sqlite3.Connection, batch: list[Texts], hasher: Hasher) -> None:
+    """Store a batch in one transaction: new messages are added and indexed, known ones only pointed at."""
+    links: list[tuple[str, str, int, str, int, str | None]] = []
+    found: dict[str, Row] = {}
+    for texts in batch:
+        for position, (role, text) in enumerate(messages(texts)):
+            key = hasher.message(role, text) if texts.keep else None
+            if key is not None:
+                found.setdefault(key, (key, role, text, texts.when))
+            links.append((texts.exchange, texts.direction, position, role, len(text), key))
+    with transaction(conn):
+        ids = _find(conn, found)
+        missing = [row for key, row in found.items() if key not in ids]
+        insert(conn, _ADD_MESSAGE, missing)
+        ids |= _find(conn, [row[0] for row in missing])
+        insert(conn, _LINK, [(*link, ids[key] if key else None) for *link, key in links])
+
+
+def _find(conn: sqlite3.Connection, hashes: Iterable[str]) -> dict[str, int]:
+    """The ids of those that are there already. Asked inside the transaction and not remembered between batches:
+    another worker's retention may have deleted them."""
+    wanted = json.dumps(list(hashes))
+    answer = conn.execute(_FIND, (wanted,)).fetchone()[0]
+    result: dict[str, int] = json.loads(answer)
+    return result

@@ -1,0 +1,160 @@
+"""The schema of the audit's two files. Append only: a migration that was released is never changed."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+audit = Migrations("mitmesh.audit")
+content = Migrations("mitmesh.content")
+
+_EXCHANGES: dict[str, type] = {
+    "id": str,
+    "started": str,
+    "turn": int,
+    "worker": int,
+    "team": str,
+    "user": str,
+    "tool": str,
+    "tool_version": str,
+    "namespace": str,
+    "service_account": str,
+    "pod": str,
+    "process": str,
+    "identity_sources": str,
+    "session": str,
+    "client": str,
+    "user_agent": str,
+    "account_hash": str,
+    "credential_hash": str,
+    "via": str,
+    "provider": str,
+    "host": str,
+    "model": str,
+    "operation": str,
+    "dialect": str,
+    "stream": int,
+    "history_at_provider": str,
+    "request_bytes": int,
+    "uninspected_bytes": int,
+    "inspected": str,
+    "traceparent": str,
+    "policy_version": str,
+    "status": int,
+    "origin": str,
+    "billing": str,
+    "outcome": str,
+    "forwarded": int,
+    "refused_by": str,
+    "refused_rule": str,
+    "route": str,
+    "answer_model": str,
+    "finish_reason": str,
+    "error": str,
+    "prompt_tokens": int,
+    "completion_tokens": int,
+    "cache_read_tokens": int,
+    "cache_write_5m_tokens": int,
+    "cache_write_1h_tokens": int,
+    "reasoning_tokens": int,
+    "estimated": int,
+    "cost_microusd": int,
+    "notional_microusd": int,
+    "first_token_ms": float,
+    "total_ms": float,
+    "own_ms": float,
+    "stage_ms": str,
+    "response_bytes": int,
+}
+
+_DAILY = """
+select substr(started, 1, 10) as day, team, provider, model, count(*) as exchanges, sum(outcome = 'refused') as refused,
+    sum(prompt_tokens) as prompt_tokens, sum(completion_tokens) as completion_tokens,
+    sum(cost_microusd) / 1e6 as cost_usd, sum(notional_microusd) / 1e6 as notional_usd,
+    sum(cost_microusd is null and notional_microusd is null and prompt_tokens is not null) as unpriced
+from exchanges group by 1, 2, 3, 4
+"""
+
+_REFUSALS = """
+select exchanges.id, exchanges.started, exchanges.team, exchanges.user, exchanges.tool, exchanges.model,
+    verdicts.stage, verdicts.rule_id, verdicts.mode, verdicts.reason
+from verdicts join exchanges on exchanges.id = verdicts.exchange where verdicts.action = 'refuse'
+"""
+
+_CONVERSATIONS = """
+select exchange, direction, position, exchange_messages.role, exchange_messages.chars, messages.text
+from exchange_messages left join messages on messages.id = exchange_messages.message
+order by exchange, direction desc, position
+"""
+
+
+@audit(name="001_workers")
+def workers(db: Database) -> None:
+    """The processes that write here; the start of one closes what dead ones left open."""
+    db.create_table("workers", {"id": int, "pid": int, "started": str, "ended": str}, pk="id")
+
+
+@audit(name="002_exchanges")
+def exchanges(db: Database) -> None:
+    """One row per LLM call. Unknown is NULL; money is micro-dollars, sizes bytes, durations milliseconds."""
+    table = db.create_table("exchanges", _EXCHANGES, pk="id")
+    table.create_index(["started"])
+    table.create_index(["team", "started"])
+    table.create_index(["model", "started"])
+    table.create_index(["session", "turn"])
+    db.execute("create index idx_exchanges_open on exchanges (worker) where outcome is null")
+
+
+@audit(name="003_verdicts")
+def verdicts(db: Database) -> None:
+    """What stages decided, in order."""
+    columns = ("exchange", "position", "stage", "action", "rule_id", "mode", "reason", "policy_version")
+    kinds: dict[str, type] = dict.fromkeys(columns, str) | {"position": int}
+    table = db.create_table(
+        "verdicts", kinds, pk=("exchange", "position"), foreign_keys=[("exchange", "exchanges", "id")]
+    )
+    table.create_index(["rule_id", "exchange"])
+
+
+@audit(name="004_connections")
+def connections(db: Database) -> None:
+    """One row per connection; those only tunnelled are counted per host and day."""
+    columns = ("started", "client", "host", "port", "sni", "kind", "rule_id", "detail")
+    kinds: dict[str, type] = {"id": int, **dict.fromkeys(columns, str), "port": int}
+    table = db.create_table("connections", kinds, pk="id")
+    table.create_index(["started"])
+    table.create_index(["host", "started"])
+    db.create_table("tunnels", {"day": str, "host": str, "connections": int}, pk=("day", "host"))
+
+
+@audit(name="005_views")
+def views(db: Database) -> None:
+    """What people ask first."""
+    db.create_view("daily", _DAILY)
+    db.create_view("refusals", _REFUSALS)
+
+
+@content(name="001_messages")
+def messages(db: Database) -> None:
+    """Each message once, with its full-text index. The integer key keeps an exchange's list of messages small."""
+    table = db.create_table(
+        "messages",
+        {"id": int, "hash": str, "role": str, "text": str, "first_seen": str},
+        pk="id",
+        not_null={"hash", "role", "text"},
+    )
+    table.create_index(["hash"], unique=True)
+    table.enable_fts(["text"], create_triggers=True)
+
+
+@content(name="002_exchange_messages")
+def exchange_messages(db: Database) -> None:
+    """Which messages an exchange had, in order. `message` is NULL where only sizes and roles are kept.
+
+    Without a rowid, as an agent's every turn adds a row for each message of its history."""
+    db.execute(
+        "create table exchange_messages (exchange text not null, direction text not null, position integer not null,"
+        " role text not null, chars integer not null, message integer references messages(id),"
+        " primary key (exchange, direction, position)) without rowid"
+    )
+    db.execute("create index idx_exchange_messages_message on exchange_messages (message) where message is not null")
+    db.create_view("conversations", _CONVERSATIONS)
