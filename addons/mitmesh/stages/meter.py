@@ -1,0 +1,149 @@
+"""What a call used and what that cost: from the provider's own numbers, else estimated from what was delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mitmesh import prices, tokens
+from mitmesh.billing import billing
+from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Provenance, Usage
+from mitmesh.exchange import Outcome
+from mitmesh.stage import Stage
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
+    from mitmesh.stage import Transform
+
+_FREE = (Operation.COUNT_TOKENS, Operation.MODELS)
+_ESTIMATED = (Operation.CHAT, Operation.EMBEDDINGS)
+_PER_MESSAGE = 3
+"""Tokens a chat format adds to each message, and once before the answer (OpenAI's cookbook, "How to count tokens")."""
+
+
+class Meter(Stage):
+    """Sets `x.billing` before the call, `x.usage` and `x.cost` after it.
+
+    A call that nothing was forwarded of used nothing: its usage and cost stay None. What must be counted by us takes
+    time in proportion to the texts, so the engine asks `needs_settling(x)` and runs `settle(x)` in a thread before
+    `finish(x)`; an engine that cannot (at shutdown) calls settle directly, and one that forgets gets it in finish.
+    """
+
+    name = "meter"
+
+    async def start(self) -> None:
+        """Load vocabularies and prices, so that no call waits for them. Raises VocabularyError."""
+        await asyncio.gather(asyncio.to_thread(tokens.load), asyncio.to_thread(prices.load))
+
+    async def request(self, x: Exchange) -> None:
+        """How will it be paid for? And have a stream tell its usage, where it would not."""
+        x.billing = billing(x.target.host if x.target else "", x.path, x.headers, x.host.billing)
+        if not x.body or x.framing is Framing.NONE or not x.rules.mesh.ask_usage or _signed(x):
+            return
+        if edit := x.dialect.ask_usage(x.body.doc):
+            x.body.set(*edit)
+            x.edits_stream = True
+            x.notes[self.name] = OnlyUsage(x.dialect)
+
+    def stream(self, x: Exchange) -> Transform | None:
+        """What the client did not ask for does not reach it."""
+        unasked: OnlyUsage | None = x.notes.get(self.name)
+        return unasked
+
+    def response(self, x: Exchange) -> None:
+        """The whole answer: usage and cost are known, for JSON before it is sent, if the provider says."""
+        if x.forwarded and x.usage is None and x.answer and x.answer.complete and x.answer.usage:
+            self._book(x, x.answer.usage)
+
+    def needs_settling(self, x: Exchange) -> bool:
+        """Must tokens be counted by us? Cheap, and false once it was done."""
+        if x.usage is not None or not x.forwarded or x.operation not in _ESTIMATED:
+            return False
+        known = x.answer.usage if x.answer else None
+        if known is not None:
+            return not (x.answer and x.answer.complete)
+        return _was_served(x)
+
+    def settle(self, x: Exchange) -> None:
+        """Count what was sent and delivered. Thread-safe: it reads `x` and sets its usage and cost at the end."""
+        if self.needs_settling(x):
+            self._book(x, estimate(x.call, x.answer))
+
+    def finish(self, x: Exchange) -> None:
+        """Usage and cost, where they are not known yet."""
+        self.settle(x)
+        if x.usage is None and x.forwarded and x.answer and x.answer.usage:
+            self._book(x, x.answer.usage)
+
+    def _book(self, x: Exchange, usage: Usage) -> None:
+        if x.operation in _FREE:
+            return
+        served = x.answer.model if x.answer else None
+        if model := x.call.model or served:
+            x.cost = prices.price(model, x.provider, usage, x.started, x.rules.prices.prices, served=served)
+        x.usage = usage
+
+
+class OnlyUsage:
+    """Drops the events that are there only because we asked for usage."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+
+    def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
+        """Nothing in its place, or the event itself."""
+        return () if doc is not None and self._dialect.only_usage(doc) else None
+
+    def end(self) -> Sequence[Event]:
+        """Nothing is held back."""
+        return ()
+
+
+def _signed(x: Exchange) -> bool:
+    """Is the body signed (SigV4)? Then a changed one is refused by the provider."""
+    return x.headers.get("authorization", "").startswith("AWS4-")
+
+
+def estimate(call: Call, answer: Answer | None) -> Usage:
+    """The usage of a call, counted from its texts and from what was delivered of its answer.
+
+    Where the provider said something before the answer was cut (Anthropic tells the prompt at the start of a stream,
+    and 1 for the completion), its prompt stands, and its completion if it is more than was delivered. Media and
+    encrypted parts are not counted. `estimated` is set unless all numbers are the provider's.
+    """
+    delivered, reasoning = _completion(call.model, answer)
+    said = answer.usage if answer else None
+    if said is None:
+        return Usage(prompt=_prompt(call), completion=delivered, reasoning=reasoning, estimated=True)
+    if said.completion >= delivered:
+        return said
+    return replace(said, completion=delivered, reasoning=max(said.reasoning, reasoning), estimated=True)
+
+
+def _was_served(x: Exchange) -> bool:
+    """Did the provider take the call on? An error answer, or none because it could not be reached, costs nothing; one
+    that the client did not wait for does."""
+    if x.status is not None:
+        return x.status < 400
+    return x.outcome in (Outcome.CLIENT_GONE, Outcome.INTERRUPTED)
+
+
+def _prompt(call: Call) -> int:
+    # What clients say of themselves is no prompt; in a dialect that nobody knows there is nothing else.
+    texts = [text for text in call.texts if text.provenance is not Provenance.METADATA] or call.texts
+    words = sum(tokens.count(text.text, call.model) for text in texts)
+    if call.operation is not Operation.CHAT:
+        return words
+    return words + _PER_MESSAGE * (1 + len({text.message for text in texts}))
+
+
+def _completion(model: str | None, answer: Answer | None) -> tuple[int, int]:
+    """Tokens delivered, and those of them that were reasoning."""
+    total = reasoning = 0
+    for part in answer.parts if answer else ():
+        count = tokens.count(part.text, model) + (tokens.count(part.name, model) if part.name else 0)
+        total += count
+        reasoning += count if part.kind is Kind.REASONING else 0
+    return total, reasoning
