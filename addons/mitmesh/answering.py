@@ -1,0 +1,158 @@
+"""From an answer's bytes to an Answer, and from a stream's events to the client, as they come."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mitmesh.dialects.base import Answer, Event, Framing, Refusal
+from mitmesh.exchange import Exchange
+from mitmesh.guard import Guard, StageFailed
+from mitmesh.wire.compression import BadCompression, TooLarge, UnknownEncoding, decoder, decompress
+from mitmesh.wire.frames import FrameTooLong, framer
+
+if TYPE_CHECKING:
+    from mitmesh.stage import Stage, Transform
+
+ANSWER_LIMIT = 128 * 2**20
+"""Largest JSON answer that is read, decompressed, in bytes; a larger one passes and its usage is estimated."""
+
+
+def framing_of(x: Exchange, content_type: str) -> Framing:
+    """How this answer is cut. The request decides; the content type only where it says that it was not heeded
+    (a JSON answer to a streaming call) or where no dialect is known."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return Framing.SSE
+    if kind in ("application/x-ndjson", "application/jsonl", "application/ndjson"):
+        return Framing.NDJSON
+    if x.framing is Framing.JSON_ARRAY:
+        return x.framing
+    return Framing.NONE if kind.endswith("json") else x.framing
+
+
+def read_json(x: Exchange, raw: bytes, encoding: str) -> Answer | None:
+    """A whole JSON answer; None where it is none (the exchange is then malformed)."""
+    try:
+        plain = decompress(raw, encoding, ANSWER_LIMIT) if encoding else raw
+        doc = json.loads(plain)
+    except (BadCompression, TooLarge, UnknownEncoding, ValueError, RecursionError):
+        return None
+    return x.dialect.read_answer(doc)
+
+
+class Tap:
+    """mitmproxy's stream callable for one answer: reads its events, and sends what the transforms make of them.
+
+    Without transforms every chunk passes exactly as it came, and reading it can fail without harm. `cut` closes the
+    connection to the provider; `known` is called when the whole answer was read, and returns bytes to end it with.
+    """
+
+    def __init__(
+        self,
+        x: Exchange,
+        framing: Framing,
+        encoding: str,
+        transforms: Sequence[tuple[Stage, Transform]],
+        guard: Guard,
+        cut: Callable[[], None],
+        known: Callable[[], bytes],
+    ) -> None:
+        self.x, self.framing = x, framing
+        self._transforms, self._guard, self._cut, self._known = transforms, guard, cut, known
+        self._decoder = decoder(encoding) if encoding and encoding != "identity" else None
+        self._framer = framer(framing)
+        self._reader = x.dialect.reader(x.rules.mesh.limits.answer_text_bytes)
+        x.answer, x.stop_reading = self._reader.answer, self._reader.finish
+        self._reading = True
+        self._ended = False
+
+    def __call__(self, chunk: bytes) -> bytes | list[bytes]:
+        """Take a chunk as it came (b"" at the end), return what goes to the client. Never raises."""
+        began = time.perf_counter()
+        self.x.response_bytes += len(chunk)
+        try:
+            return self._take(chunk)
+        finally:
+            self.x.times.own += time.perf_counter() - began
+
+    def _take(self, chunk: bytes) -> bytes | list[bytes]:
+        if self._ended or not self._reading:
+            return [] if self._ended else chunk
+        try:
+            out = self._events(chunk)
+        except StageFailed as failed:
+            return [self._end(f"The {failed} stage failed, so the answer was ended.")]
+        except Exception as error:  # noqa: BLE001 # what a provider sends must end nothing but its own reading
+            self._guard.note("engine", "stream", error)
+            self._reading = False
+            return [self._end("The provider's stream could not be read.")] if self._transforms else chunk
+        if not self._transforms:
+            return out if out else chunk
+        return out if chunk or out else b""
+
+    def _events(self, chunk: bytes) -> list[bytes]:
+        decode = self._decoder
+        if chunk:
+            plain = decode.feed(chunk) if decode else chunk
+            events = self._framer.feed(plain) if plain else []
+        else:
+            events = self._framer.feed(decode.finish()) if decode else []
+            events += self._framer.flush()
+        out: list[bytes] = []
+        for event in events:
+            doc = _parsed(event.data)
+            self._reader.feed(event, doc)
+            if self._transforms:
+                out += [piece.raw for piece in self._transformed(event, doc, 0)]
+        if self.x.times.first_token is None and self._reader.answer.parts:
+            self.x.times.first_token = time.monotonic()
+        if not chunk:
+            self._reader.finish()
+            out += self._held_back()
+            if tail := self._known():
+                out.append(tail)
+        return out
+
+    def _transformed(self, event: Event, doc: Any, first: int) -> list[Event]:
+        pieces, parsed = [event], [doc]
+        for stage, transform in self._transforms[first:]:
+            made: list[Event] = []
+            docs: list[Any] = []
+            for piece, one in zip(pieces, parsed, strict=True):
+                new = self._guard.answer(
+                    stage, self.x, "stream", lambda t=transform, p=piece, d=one: t.event(p, d)  # type: ignore[misc]
+                )
+                made += [piece] if new is None else new
+                docs += [one] if new is None else [_parsed(changed.data) for changed in new]
+            pieces, parsed = made, docs
+        return pieces
+
+    def _held_back(self) -> list[bytes]:
+        out: list[bytes] = []
+        for position, (stage, transform) in enumerate(self._transforms):
+            for event in self._guard.answer(stage, self.x, "stream", transform.end) or ():
+                out += [piece.raw for piece in self._transformed(event, _parsed(event.data), position + 1)]
+        return out
+
+    def _end(self, message: str) -> bytes:
+        """Cut the provider off; the bytes that tell the client so, in its dialect."""
+        self._ended = True
+        self._cut()
+        refusal = Refusal(503, "stage_failed", message, "engine.stream", self.x.id)
+        return self.x.dialect.stream_error(refusal, framing=self.framing)
+
+
+def _parsed(data: bytes) -> Any:
+    """An event's payload, or None where it is no JSON (`[DONE]`, a comment)."""
+    if data[:1] not in (b"{", b"["):
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+__all__ = ["ANSWER_LIMIT", "FrameTooLong", "Tap", "framing_of", "read_json"]

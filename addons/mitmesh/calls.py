@@ -1,0 +1,343 @@
+"""The HTTP side of the engine: makes an Exchange of each call in scope, runs the stages, and finishes it once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from mitmproxy import http
+
+from mitmesh import replies
+from mitmesh.answering import Tap, framing_of, read_json
+from mitmesh.dialects import DIALECTS
+from mitmesh.dialects.base import Call, Dialect, Framing, Operation
+from mitmesh.exchange import (
+    Action,
+    Connection,
+    ConnectionKind,
+    Exchange,
+    Inspected,
+    Mode,
+    Origin,
+    Outcome,
+    Target,
+)
+from mitmesh.guard import StageFailed
+from mitmesh.house import House, Phase
+from mitmesh.reading import Reading, Unreadable, read, too_large
+from mitmesh.rules import HostRule, Opaque
+from mitmesh.scope import find_path
+from mitmesh.stage import ALWAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+OFF_LOOP = 256 * 1024
+"""Bodies above this many bytes are read in a thread: they take more than about a millisecond."""
+
+
+class Calls:
+    """All open exchanges, by flow; each leaves through `finish`, once."""
+
+    def __init__(self, house: House, cut: Callable[[http.HTTPFlow], None]) -> None:
+        self.house = house
+        self.open: dict[str, Exchange] = {}
+        self._of_client: defaultdict[str, set[str]] = defaultdict(set)
+        self._cut = cut
+        self._settling: set[asyncio.Task[None]] = set()
+
+    def begin(self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None) -> None:
+        """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
+
+        `dialect` None is a path of the gateway that has none."""
+        headers = flow.request.headers
+        x = Exchange(
+            dialect=dialect or DIALECTS["generic"],
+            method=flow.request.method,
+            call=Call(Operation.OTHER),
+            host=rule,
+            target=None if via == "gateway" else Target(flow.request.scheme, flow.request.host, flow.request.port),
+            path=flow.request.path,
+            headers=headers,
+            rules=self.house.rules,
+            via=via,
+            client=replies.address(flow.client_conn.peername),
+            traceparent=headers.get("traceparent"),
+            credential=replies.credential(flow.request),
+        )
+        self.open[flow.id] = x
+        self._of_client[flow.client_conn.id].add(flow.id)
+        if self.house.phase is not Phase.READY:
+            _refuse(x, "engine.not_ready", "mitmesh is starting or stopping; try again.", 503, retry_after=2)
+        elif int(_digits(headers.get("content-length", ""))) > x.rules.mesh.limits.body_bytes:
+            unreadable = too_large(x.rules.mesh.limits.body_bytes)
+            _refuse(x, unreadable.rule, unreadable.reason, unreadable.status)
+        elif "upgrade" in headers:
+            self._upgrade(flow, x)
+
+    def _upgrade(self, flow: http.HTTPFlow, x: Exchange) -> None:
+        """A WebSocket would pass unread: 426 makes Codex fall back to HTTPS at once. Other upgrades just are not asked
+        for."""
+        if flow.request.headers.pop("upgrade").lower() == "websocket":
+            _refuse(x, "engine.upgrade", "WebSocket is not governed here yet; use HTTPS.", 426)
+            host = flow.request.host
+            row = Connection(ConnectionKind.UPGRADE_REFUSED, x.client, host, flow.request.port, rule=x.host.id)
+            self.house.connection(row)
+        kept = [w for w in flow.request.headers.get("connection", "").split(",") if w.strip().lower() != "upgrade"]
+        flow.request.headers["connection"] = ",".join(kept) or "keep-alive"
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """The whole request is here: read it, let the stages decide, then answer or forward."""
+        x = self.open.get(flow.id)
+        if x is None:
+            return
+        began = time.perf_counter()
+        try:
+            await self._read(flow, x)
+            await self._decide(x)
+            self._act(flow, x)
+        except asyncio.CancelledError:
+            self.finish(flow, Outcome.INTERRUPTED)
+            raise
+        finally:
+            x.times.own += time.perf_counter() - began
+
+    async def _read(self, flow: http.HTTPFlow, x: Exchange) -> None:
+        raw = flow.request.raw_content or b""
+        x.request_bytes = len(raw)
+        if x.refusal:
+            return
+        task = (raw, x.dialect, x.path, x.headers, x.rules.mesh.limits)
+        try:
+            reading: Reading = await asyncio.to_thread(read, *task) if len(raw) > OFF_LOOP else read(*task)
+        except Unreadable as error:
+            self._unreadable(x, error)
+        else:
+            x.call, x.body, x.inspected = reading.call, reading.body, reading.inspected
+            x.framing = x.dialect.framing(x.call, x.path)
+
+    def _unreadable(self, x: Exchange, error: Unreadable) -> None:
+        """A known operation is refused; of any other body the rules decide, unless it is too large to hold."""
+        x.inspected = Inspected.OPAQUE
+        x.call.opaque_bytes = x.request_bytes
+        if x.dialect.native or error.status == 413:
+            _refuse(x, error.rule, error.reason, error.status)
+            return
+        opaque = x.host.opaque or x.rules.mesh.opaque
+        if opaque is Opaque.REFUSE:
+            x.refuse("scope", "opaque", f"{error.reason} The rules refuse what cannot be read.", status=415)
+        elif opaque is Opaque.WARN:
+            x.decide("scope", Action.WARN, "opaque", f"{x.request_bytes} bytes were not inspected.")
+
+    async def _decide(self, x: Exchange) -> None:
+        for stage in self.house.stages:
+            if (x.reply or x.refusal) and stage.name not in ALWAYS:
+                continue
+            began = time.perf_counter()
+            await self.house.guard.request(stage, x)
+            x.times.stages[stage.name] = time.perf_counter() - began
+        if x.target is None and x.local is None and not x.refusal and not x.reply:
+            _refuse(x, "engine.no_route", "No provider serves this path; see rules/routes.yaml.", 404)
+
+    def _act(self, flow: http.HTTPFlow, x: Exchange) -> None:
+        if x.refusal:
+            x.origin = Origin.PROXY
+            flow.response = replies.refusal(x)
+        elif x.reply:
+            x.origin = x.reply.origin
+            x.answer = x.reply.answer
+            flow.response = replies.reply(x)
+        else:
+            self._forward(flow, x)
+
+    def _forward(self, flow: http.HTTPFlow, x: Exchange) -> None:
+        if x.body and x.body.changed:
+            flow.request.headers.pop("content-encoding", None)
+            flow.request.content = x.body.render()
+        if x.edits_stream and x.framing is not Framing.NONE:
+            flow.request.headers["accept-encoding"] = "identity"
+        flow.request.headers.update(x.host.inject_headers)
+        if x.local:
+            x.origin = Origin.PROXY
+            x.target = self.house.loopback.open(x, x.local)
+            flow.request.headers.update(self.house.loopback.pass_for(x))
+        assert x.target
+        replies.aim(flow.request, x.target, x.path)
+        x.forwarded = True
+        x.times.sent = time.monotonic()
+
+    async def response_headers(self, flow: http.HTTPFlow) -> None:
+        """Status and headers of the answer are here: decide how its body is read."""
+        x = self.open.get(flow.id)
+        if x is None or flow.response is None:
+            return
+        x.status = flow.response.status_code
+        x.times.headers = time.monotonic()
+        if not x.forwarded:
+            return
+        if x.status == 101:
+            flow.kill()
+            return
+        try:
+            for stage in self.house.back:
+                self.house.guard.answer(stage, x, "response_start", lambda s=stage: s.response_start(x))  # type: ignore[misc]
+        except StageFailed as failed:
+            flow.response.stream = replies.Instead(flow, x, failed, lambda: self._cut(flow))
+            return
+        replies.mark(flow.response, x)
+        self._body(flow, flow.response, x)
+
+    def _body(self, flow: http.HTTPFlow, response: http.Response, x: Exchange) -> None:
+        kind = response.headers.get("content-type", "")
+        framing = framing_of(x, kind) if response.status_code < 300 else Framing.NONE
+        if framing is Framing.NONE:
+            if "json" not in kind:
+                response.stream = replies.Count(x)
+            return
+        transforms = []
+        for stage in self.house.back:
+            transform = self.house.guard.answer(stage, x, "stream", lambda s=stage: s.stream(x))  # type: ignore[misc]
+            if transform:
+                transforms.append((stage, transform))
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        tail = x.rules.mesh.stream_cost and x.via == "gateway" and framing is Framing.SSE and not encoding
+        response.stream = Tap(
+            x, framing, encoding, transforms, self.house.guard, lambda: self._cut(flow), lambda: self._known(x, tail)
+        )
+        if transforms or tail:
+            replies.length_unknown(flow.request, response, decoded=bool(transforms))
+
+    def _known(self, x: Exchange, tail: bool) -> bytes:
+        """The whole answer was read: tell the stages; the bytes to end a stream with."""
+        for stage in self.house.back:
+            self.house.guard.answer(stage, x, "response", lambda s=stage: s.response(x))  # type: ignore[misc]
+        return replies.cost_comment(x) if tail else b""
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """The whole answer is here, streamed already or not."""
+        x = self.open.get(flow.id)
+        if x is None or flow.response is None:
+            return
+        if not x.forwarded:
+            self.finish(flow, Outcome.REFUSED if x.refusal else Outcome.ANSWERED)
+        elif flow.response.stream:
+            cut = x.answer is not None and not x.answer.complete and bool(x.dialect.native)
+            self.finish(flow, Outcome.UPSTREAM_CUT if cut else Outcome.ANSWERED)
+        else:
+            began = time.perf_counter()
+            outcome = await self._whole(flow, flow.response, x)
+            x.times.own += time.perf_counter() - began
+            self.finish(flow, outcome)
+
+    async def _whole(self, flow: http.HTTPFlow, response: http.Response, x: Exchange) -> Outcome:
+        raw = response.raw_content or b""
+        x.response_bytes = len(raw)
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        read_it = asyncio.to_thread(read_json, x, raw, encoding) if len(raw) > OFF_LOOP else None
+        x.answer = await read_it if read_it else read_json(x, raw, encoding)
+        if x.answer is None:
+            return Outcome.MALFORMED if raw else Outcome.ANSWERED
+        x.times.first_token = x.times.headers
+        try:
+            self._known(x, tail=False)
+        except StageFailed as failed:
+            flow.response = replies.failed(x, failed)
+            x.origin, x.status = Origin.PROXY, flow.response.status_code
+            return Outcome.REFUSED
+        if x.via == "gateway":
+            replies.mark_cost(response, x)
+        return Outcome.ANSWERED
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        """The exchange ended early: whose doing was it?"""
+        x = self.open.get(flow.id)
+        if x is None:
+            return
+        said = flow.error.msg if flow.error else ""
+        if "client disconnected" in said.lower() or not flow.client_conn.connected:
+            outcome = Outcome.CLIENT_GONE
+        elif x.refusal or not x.forwarded:
+            outcome = Outcome.REFUSED
+        else:
+            outcome = Outcome.UPSTREAM_FAILED if x.times.headers is None else Outcome.UPSTREAM_CUT
+        self.finish(flow, outcome)
+
+    def finish(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
+        """End an exchange, the first time it is asked to."""
+        x = self.open.pop(flow.id, None)
+        if x is None:
+            return
+        mine = self._of_client[flow.client_conn.id]
+        mine.discard(flow.id)
+        if not mine:
+            del self._of_client[flow.client_conn.id]
+        self._end(x, outcome)
+
+    def client_gone(self, client_id: str) -> None:
+        """A client's connection is closed: nothing of it stays open, whatever hooks did not fire."""
+        for flow_id in self._of_client.pop(client_id, ()):
+            if x := self.open.pop(flow_id, None):
+                self._end(x, Outcome.CLIENT_GONE)
+
+    def approved(self, client_id: str, host: str, port: int) -> bool:
+        """Did the stages let a call of this client go to this destination, and is it still open?"""
+        for flow_id in self._of_client.get(client_id, ()):
+            x = self.open[flow_id]
+            if x.forwarded and x.target and (x.target.host, x.target.port) == (host, port):
+                return True
+        return False
+
+    def _end(self, x: Exchange, outcome: Outcome) -> None:
+        x.outcome = outcome
+        x.times.done = time.monotonic()
+        self.house.loopback.close(x)
+        if x.stop_reading:
+            x.stop_reading()
+        if any(stage.needs_settling(x) for stage in self.house.back):
+            task = asyncio.create_task(self._settle(x))
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+        else:
+            self._finish(x)
+
+    async def _settle(self, x: Exchange) -> None:
+        for stage in self.house.back:
+            try:
+                await asyncio.to_thread(stage.settle, x)
+            except Exception as error:  # noqa: BLE001 # as the guard's: settling must not keep finish() from running
+                self.house.guard.note(stage.name, "settle", error)
+        self._finish(x)
+
+    def _finish(self, x: Exchange) -> None:
+        for stage in self.house.back:
+            self.house.guard.finish(stage, x)
+
+    async def close(self) -> None:
+        """The process ends: every open exchange is finished as interrupted."""
+        for x in list(self.open.values()):
+            self._end(x, Outcome.INTERRUPTED)
+        self.open.clear()
+        self._of_client.clear()
+        if self._settling:
+            await asyncio.wait(set(self._settling))
+
+
+def _refuse(x: Exchange, rule: str, reason: str, status: int, retry_after: int | None = None) -> None:
+    """A refusal that no mode can turn into an observation: the call could not be governed."""
+    kind = "not_governed" if status == 503 else "invalid_request"
+    x.refuse("scope", rule, reason, mode=Mode.ENFORCE, status=status, type=kind, retry_after=retry_after)
+
+
+def _digits(value: str) -> str:
+    return value if value.isascii() and value.isdigit() and len(value) < 19 else "0"
+
+
+def dialect_of(rule: HostRule, house: House, method: str, path: str) -> Dialect:
+    """The dialect that the rules give a path on a host; generic where they give none."""
+    table = house.table.apis.get(rule.api)
+    return DIALECTS[(table and find_path(table, method, path)) or "generic"]

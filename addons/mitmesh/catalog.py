@@ -1,0 +1,37 @@
+"""Which stages there are, and how each is made."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitmesh.exchange import Exchange
+from mitmesh.stage import Stage
+from mitmesh.stages.commit import Commit
+from mitmesh.stages.identity import Identity
+from mitmesh.stages.meter import Meter
+from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.route import Route
+from mitmesh.stages.scope import Scope
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a stage is made with: the data folder, the names of all stages loaded, and the demo's provider."""
+
+    data: Path
+    names: frozenset[str]
+    demo: Callable[[Exchange], AsyncIterator[bytes]] | None = None
+
+
+CATALOG: dict[str, Callable[[Site], Stage]] = {
+    "scope": lambda _: Scope(),
+    "identity": lambda _: Identity(),
+    "route": lambda site: Route(site.demo),
+    # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
+    "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
+    "meter": lambda _: Meter(),
+    "metrics": lambda _: Metrics(),
+}
+"""By name; `stage.ORDER` says in which order they run, and names those still to come."""

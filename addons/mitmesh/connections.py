@@ -1,0 +1,229 @@
+"""The connection side of the engine: which connections are decrypted, which pass untouched, which are closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from mitmproxy import http
+from mitmproxy.proxy.mode_specs import ReverseMode
+
+from mitmesh.egress import egress_refused
+from mitmesh.exchange import Connection, ConnectionKind
+from mitmesh.house import House, Phase
+from mitmesh.identities import team_of
+from mitmesh.replies import address
+from mitmesh.scope import Scope, decide
+from mitmesh.stages.scope import why_blocked
+
+if TYPE_CHECKING:
+    from mitmproxy import connection, tcp, tls, udp
+    from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+
+    from mitmesh.rules import HostRule
+
+UPSTREAM_CONNECTIONS = 256
+"""Connections of one client to one address. mitmproxy's own 5 would make the sixth HTTP/2 stream wait."""
+
+PINNED = 1024
+"""Clients remembered that reject our certificate where a rule lets them pass; the oldest is forgotten first."""
+
+
+@dataclass(slots=True)
+class Binding:
+    """What was decided for one client connection, and what named it."""
+
+    scope: Scope
+    host: str
+    port: int
+    sni: str | None = None
+
+
+class Connections:
+    """Decisions by client connection. `approved` asks the calls whether one of them may go to an address; `close`
+    closes a client's connection; `handler` gives mitmproxy's handler of it."""
+
+    def __init__(
+        self, house: House, approved: Callable[[str, str, int], bool], handler: Callable[[str], Any | None]
+    ) -> None:
+        self.house = house
+        self._approved, self._handler = approved, handler
+        self._bound: dict[str, Binding] = {}
+        self._pinned: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def opened(self, client: connection.Client) -> None:
+        """A client connected: refuse it while calls could not be governed."""
+        if self.house.phase is not Phase.READY:
+            client.error = "mitmesh is starting or stopping"
+        elif handler := self._handler(client.id):
+            handler.max_conns.default_factory = lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS)
+
+    def closed(self, client: connection.Client) -> None:
+        """Its connection is gone."""
+        self._bound.pop(client.id, None)
+
+    def connect(self, flow: http.HTTPFlow) -> None:
+        """CONNECT: bind the connection to the host it names, or answer that it may not."""
+        host, port, client = flow.request.host, flow.request.port, flow.client_conn
+        if client.id in self._bound:
+            flow.response = http.Response.make(403, "CONNECT inside a governed connection is refused.\n")
+            return
+        if self.house.phase is not Phase.READY:
+            flow.response = http.Response.make(503, "mitmesh is starting or stopping; try again.\n")
+            return
+        scope = self._decide(client, host, port)
+        refused = self._egress(host, port, scope.rule)
+        if scope.kind == "refuse" or refused:
+            allow = f"{host}:{port} {refused}; rules/egress.yaml can allow it."
+            reason = why_blocked(scope.rule) if scope.rule else allow
+            flow.response = http.Response.make(403, reason + "\n", {"x-mesh-origin": "proxy"})
+            self._tell(ConnectionKind.REFUSED, client, Binding(scope, host, port), refused or "rule")
+            return
+        self._bound[client.id] = Binding(scope, host, port)
+
+    def hello(self, data: tls.ClientHelloData) -> None:
+        """TLS begins: decrypt it, pass it untouched, or close it."""
+        client, server = data.context.client, data.context.server
+        if server.address is None or self.is_gateway(client):
+            return  # TLS to ourselves
+        sni = data.client_hello.sni
+        bound = self._bound.get(client.id)
+        host, port = (bound.host, bound.port) if bound else server.address[:2]
+        scope = self._decide(client, host if bound else None, port, sni=sni, address=None if bound else host)
+        if scope.kind == "decrypt" and (address(client.peername), sni or host) in self._pinned:
+            scope = Scope("tunnel", scope.rule, scope.named_by)
+        self._bound[client.id] = bound = Binding(scope, host, port, sni)
+        if scope.kind == "refuse":
+            self._tell(ConnectionKind.REFUSED, client, bound, "rule")
+            self.close(client)
+        elif scope.kind == "tunnel":
+            data.ignore_connection = True
+            self._tell(ConnectionKind.TUNNELLED, client, bound)
+
+    def decrypted(self, data: tls.TlsData) -> None:
+        """The client accepted our certificate."""
+        if bound := self._bound.get(data.context.client.id):
+            self._tell(ConnectionKind.DECRYPTED, data.context.client, bound)
+
+    def rejected(self, data: tls.TlsData) -> None:
+        """The client rejected our certificate: counted, and where the rule says so, passed untouched from now on."""
+        client = data.context.client
+        bound = self._bound.get(client.id)
+        if bound is None:
+            return
+        self._tell(ConnectionKind.CERTIFICATE_REJECTED, client, bound, (data.conn.error or "")[:200])
+        if bound.scope.rule and bound.scope.rule.on_pin_failure == "tunnel":
+            self._pinned[address(client.peername), bound.sni or bound.host] = None
+            if len(self._pinned) > PINNED:
+                self._pinned.popitem(last=False)
+
+    def raw(self, flow: tcp.TCPFlow | udp.UDPFlow) -> None:
+        """Bytes that are neither TLS nor HTTP: cut on a connection in scope, else passed."""
+        client = flow.client_conn
+        bound = self._bound.get(client.id)
+        if bound is None and flow.server_conn.address:
+            host, port = flow.server_conn.address[:2]
+            bound = Binding(self._decide(client, None, port, address=host), host, port)
+            self._bound[client.id] = bound
+        if bound is None or bound.scope.kind != "tunnel" or self.is_gateway(client):
+            if bound:
+                self._tell(ConnectionKind.REFUSED, client, bound, "not HTTP")
+            self.close(client)
+        else:
+            self._tell(ConnectionKind.TUNNELLED, client, bound)
+
+    def rule_of(self, flow: http.HTTPFlow) -> HostRule | None:
+        """The host rule of an HTTP request that did not come to the gateway; None where it is out of scope.
+
+        A connection keeps what was decided for it: nothing a request says of itself, its Host header least of all,
+        takes it out. A plain request to the proxy names its own destination."""
+        bound = self._bound.get(flow.client_conn.id)
+        if bound and bound.scope.kind != "tunnel":
+            return bound.scope.rule
+        request = flow.request
+        scope = self._decide(flow.client_conn, request.host, request.port, host_header=request.host_header)
+        return scope.rule if scope.kind != "tunnel" else None
+
+    def is_gateway(self, client: connection.Client) -> bool:
+        """Did this client come to the gateway?"""
+        mode = client.proxy_mode
+        return isinstance(mode, ReverseMode) and mode.full_spec == self.house.gateway_spec
+
+    def upstream(self, data: ServerConnectionHookData) -> None:
+        """The second lock, before any connection leaves: an LLM host, and any host on a connection in scope, needs
+        a call that the stages let through; loopback and our own ports need a rule."""
+        data.server.error = self._why_not(data.client, *(data.server.address or ("", 0))[:2])
+
+    def _why_not(self, client: connection.Client, host: str, port: int) -> str | None:
+        if self._approved(client.id, host, port):
+            return None
+        bound = self._bound.get(client.id)
+        scope = self._decide(client, None, port, address=host)
+        passes = bound is not None and bound.scope.kind == "tunnel"
+        if scope.kind != "tunnel" and not passes:
+            return "mitmesh: no call was allowed to this LLM host"
+        if bound and not passes:
+            return "mitmesh: no call was allowed on this connection"
+        refused = self._egress(host, port, scope.rule)
+        return f"mitmesh: {host}:{port} {refused}" if refused else None
+
+    def connected(self, data: ServerConnectionHookData) -> None:
+        """The name has resolved: what it resolved to is judged as the name was."""
+        client, server = data.client, data.server
+        if server.address is None or not server.peername or self._approved(client.id, *server.address[:2]):
+            return
+        host, port = server.address[:2]
+        listed = self._decide(client, None, port, address=host).rule
+        own = (server.sockname[0],) if server.sockname else ()
+        if egress_refused(
+            server.peername[0],
+            server.peername[1],
+            own_ports=self.house.own_ports,
+            own_addresses=own,
+            allow=(*self.house.rules.egress.allow, *self._aliases(host, port, server.peername[0])),
+            listed=listed is not None,
+        ):
+            handler = self._handler(client.id)
+            writer = handler.transports[server].writer if handler else None
+            if writer:
+                writer.transport.abort()  # before the first byte: mitmproxy writes to no closing transport
+
+    def _aliases(self, host: str, port: int, resolved: str) -> tuple[str, ...]:
+        """An allowed name may resolve to an address that is not listed itself."""
+        if f"{host}:{port}" not in self.house.rules.egress.allow:
+            return ()
+        return (f"[{resolved}]:{port}" if ":" in resolved else f"{resolved}:{port}",)
+
+    def failed(self, data: ServerConnectionHookData) -> None:
+        """No connection to the upstream."""
+        client = data.client
+        if data.server.address and (bound := self._bound.get(client.id) or self.is_gateway(client)):
+            host, port = data.server.address[:2]
+            scope = bound.scope if isinstance(bound, Binding) else Scope("decrypt", None, "address")
+            row = Binding(scope, host, port)
+            self._tell(ConnectionKind.UPSTREAM_FAILED, client, row, (data.server.error or "")[:200])
+
+    def close(self, client: connection.Client) -> None:
+        """Close a client's connection."""
+        if handler := self._handler(client.id):
+            handler.close_connection(client)
+
+    def _decide(self, client: connection.Client, host: str | None, port: int, **named: str | None) -> Scope:
+        ip, rules = address(client.peername), self.house.rules
+        team = team_of(ip, rules)
+        today = datetime.now(UTC).date()
+        return decide(self.house.table, host, port, today=today, team=team, client=ip, mode=rules.mode(team), **named)
+
+    def _egress(self, host: str, port: int, rule: HostRule | None) -> str | None:
+        allow = self.house.rules.egress.allow
+        return egress_refused(host, port, own_ports=self.house.own_ports, allow=allow, listed=rule is not None)
+
+    def _tell(self, kind: ConnectionKind, client: connection.Client, bound: Binding, detail: str = "") -> None:
+        rule = bound.scope.rule.id if bound.scope.rule else None
+        self.house.connection(
+            Connection(kind, address(client.peername), bound.host, bound.port, bound.sni, rule, detail)
+        )

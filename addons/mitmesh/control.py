@@ -1,0 +1,61 @@
+"""The control port: /health and /metrics, for this machine's own eyes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+type Health = Callable[[], dict[str, Any]]
+type Metrics = Callable[[], tuple[bytes, str]] | None
+
+
+class Control:
+    """The server. `health` says how it is, `metrics` renders the metrics with their content type (None: not loaded)."""
+
+    def __init__(self, health: Health, metrics: Metrics) -> None:
+        self._health, self._metrics = health, metrics
+        self._runner: web.AppRunner | None = None
+        self.address = ""
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen; `address` is then host:port. Raises OSError where the port is taken."""
+        app = web.Application(middlewares=[self._only_ours])
+        app.router.add_get("/health", self._say_health)
+        app.router.add_get("/metrics", self._say_metrics)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port, shutdown_timeout=1).start()
+        bound = self._runner.addresses[0]
+        self.address = f"{host}:{bound[1]}"
+        self._names = {self.address, f"localhost:{bound[1]}", f"127.0.0.1:{bound[1]}", f"[::1]:{bound[1]}"}
+
+    async def stop(self) -> None:
+        """Close it."""
+        if self._runner:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _only_ours(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """A page of another origin must not read this through the browser, by name (DNS rebinding) or by fetch."""
+        origin = request.headers.get("origin")
+        if self.address.startswith(("127.", "localhost", "[::1]")) and request.host not in self._names:
+            return web.Response(status=421, text="The control port answers to its own address alone.\n")
+        if origin and origin.partition("//")[2] not in self._names:
+            return web.Response(status=403, text="The control port is not for other origins.\n")
+        return await handler(request)
+
+    async def _say_health(self, _: web.Request) -> web.Response:
+        health = self._health()
+        status = 200 if health["status"] == "ready" else 503
+        return web.Response(status=status, text=json.dumps(health, indent=2) + "\n", content_type="application/json")
+
+    async def _say_metrics(self, _: web.Request) -> web.Response:
+        if self._metrics is None:
+            return web.Response(status=404, text="The metrics stage is not loaded.\n")
+        body, kind = self._metrics()
+        return web.Response(body=body, headers={"content-type": kind})

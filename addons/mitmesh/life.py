@@ -1,0 +1,232 @@
+"""The process's life: build the house, open its sockets, follow its rules, drain, close."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mitmesh import demo, gateway, options
+from mitmesh.catalog import CATALOG, Site
+from mitmesh.control import Control
+from mitmesh.guard import where
+from mitmesh.house import House, Phase
+from mitmesh.loopback import Loopback
+from mitmesh.rules import RulesError, fingerprint, load
+from mitmesh.scope import HostTable
+from mitmesh.stages.commit import Commit
+from mitmesh.stages.metrics import Metrics
+
+if TYPE_CHECKING:
+    from mitmesh.calls import Calls
+
+log = logging.getLogger(__name__)
+
+SHIPPED_RULES = Path(__file__).parents[2] / "rules"
+POLL = 0.5
+"""Seconds between two looks at the rules files."""
+
+
+class StartError(Exception):
+    """The process cannot govern calls; the message says why and what to do."""
+
+
+class Life:
+    """One run of the engine under a mitmproxy master, with the stages named."""
+
+    house: House
+    control: Control
+
+    def __init__(self, master: Any, names: Iterable[str]) -> None:
+        self._master, self._options = master, master.options
+        self._names = frozenset(names)
+        self._rules = Path(self._options.mesh_rules or SHIPPED_RULES).expanduser()
+        self._data = Path(self._options.mesh_data or "~/.mitmesh").expanduser()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def build(self) -> House:
+        """Check the options, load the rules, start the stages. Raises SystemExit with one clear line logged."""
+        try:
+            self._check()
+            rules = await asyncio.to_thread(load, self._rules)
+            self._seen = fingerprint(self._rules)
+            site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None)
+            stages = [CATALOG[name](site) for name in self._names]
+            self.house = House(stages, rules, HostTable(rules.hosts), Loopback())
+            self.house.configure(rules, self.house.table)
+            await asyncio.gather(self.house.loopback.start(), *(stage.start() for stage in stages))
+        except Exception as error:  # noqa: BLE001 # whatever it is, calls cannot be governed
+            fail(error)
+        return self.house
+
+    async def open(self, calls: Calls) -> None:
+        """Open the sockets, control first, and be ready. Raises SystemExit where a port is taken."""
+        self._watch(calls)
+        try:
+            await self._listen()
+        except Exception as error:  # noqa: BLE001 # as above
+            fail(error)
+        self.house.phase = Phase.READY
+        self._note()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told, calls)
+        self._keep(self._follow())
+        stages = " ".join(stage.name for stage in self.house.stages)
+        log.info("mitmesh is ready: proxy %s, gateway %s, control %s", *self._places.values())
+        log.info("mitmesh stages: %s; rules %s; audit in %s", stages, self.house.rules.version, self._data)
+        for name, how in self.house.rules.mesh.fail_mode.items():
+            if how == "open":
+                log.warning("mitmesh: FAIL OPEN is set for stage %s: calls go on without it when it fails", name)
+
+    async def close(self, calls: Calls) -> None:
+        """Finish every open exchange, then let go of everything."""
+        self.house.phase = Phase.STOPPED
+        for task in self._tasks:
+            task.cancel()
+        await calls.close()
+        for stage in self.house.stages:
+            try:
+                await stage.stop()
+            except Exception as error:  # noqa: BLE001 # as the guard's: the others must still stop
+                self.house.guard.note(stage.name, "stop", error)
+        await asyncio.gather(self.house.loopback.stop(), self.control.stop(), return_exceptions=True)
+        (self._data / "run.json").unlink(missing_ok=True)
+
+    def _check(self) -> None:
+        if unknown := sorted(self._options.deferred):
+            raise StartError(f"mitmproxy has no option {unknown[0]!r}: is it misspelt in config.yaml or after --set?")
+        if problem := options.violation(self._options):
+            raise StartError(problem)
+        os.environ.pop("SSLKEYLOGFILE", None)  # it would write every session's key
+        try:
+            self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"mesh_data {self._data} cannot be used: {error.strerror}") from None
+
+    async def _listen(self) -> None:
+        opts, proxyserver = self._options, self._master.addons.get("proxyserver")
+        control = options.host_port(opts.mesh_control, "mesh_control") if opts.mesh_control else None
+        if control:
+            try:
+                await self.control.start(*control)
+            except OSError as error:
+                raise StartError(f"mesh_control {opts.mesh_control}: {error.strerror or error}") from None
+        modes = self._modes()
+        opts.update(mode=modes, server=True)
+        if not await proxyserver.setup_servers():
+            raise StartError("a port is taken; see the line above")
+        listening = {server.mode.full_spec: server.listen_addrs for server in proxyserver.servers}
+        first = next(iter(listening.values()))
+        gate = listening.get(self.house.gateway_spec)
+        self.house.own_ports = frozenset(
+            [address[1] for addresses in listening.values() for address in addresses]
+            + [self.house.loopback.port]
+            + ([int(self.control.address.rpartition(":")[2])] if control else [])
+        )
+        self._places = {"proxy": _text(first), "gateway": _text(gate), "control": self.control.address or "none"}
+
+    def _modes(self) -> list[str]:
+        """The modes asked for on mitmproxy's command line, else the forward proxy on loopback; and the gateway."""
+        opts = self._options
+        if list(opts.mode) == ["regular"]:
+            host, port = options.host_port(opts.mesh_listen, "mesh_listen")
+            modes = [f"regular@{opts.listen_host or host}:{opts.listen_port or port or _free()}"]
+        else:
+            modes = list(opts.mode)
+            if not opts.listen_host:
+                opts.update(listen_host="127.0.0.1")
+        if opts.mesh_gateway:
+            host, port = options.host_port(opts.mesh_gateway, "mesh_gateway")
+            self.house.gateway_spec = f"{gateway.SPEC}@{host}:{port or _free()}"
+            modes.append(self.house.gateway_spec)
+        return modes
+
+    def _watch(self, calls: Calls) -> None:
+        """Wire what is read when asked: /health and /metrics."""
+        house = self.house
+        metrics = next((stage for stage in house.stages if isinstance(stage, Metrics)), None)
+        commit = next((stage for stage in house.stages if isinstance(stage, Commit)), None)
+        if metrics:
+            metrics.watched.open_exchanges = lambda: len(calls.open)
+            metrics.watched.stage_failures = lambda: house.guard.failures
+            if commit:
+                metrics.watched.audit = commit.counters
+        self.control = Control(house.health, (lambda: (metrics.render(), metrics.content_type)) if metrics else None)
+
+    def _note(self) -> None:
+        """Write where things are, for scripts, tests and people: run.json in the data folder."""
+        text = json.dumps({"pid": os.getpid(), **self._places}, indent=2) + "\n"
+        new = self._data / "run.json.new"
+        new.write_text(text)
+        new.replace(self._data / "run.json")
+
+    async def _follow(self) -> None:
+        """Apply changed rules files; a bad one leaves the old rules in force, and says so."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                seen = await asyncio.to_thread(fingerprint, self._rules)
+                if seen == self._seen:
+                    continue
+                self._seen = seen
+                rules = await asyncio.to_thread(load, self._rules)
+                self.house.configure(rules, HostTable(rules.hosts))
+                self.house.problem = None
+                log.info("mitmesh: rules %s are in force", rules.version)
+            except RulesError as error:
+                self.house.problem = f"{error}; the rules before it stay in force"
+                log.error("mitmesh: %s", self.house.problem)
+            except Exception as error:  # noqa: BLE001 # the old rules stay in force whatever it is
+                self.house.problem = f"rules could not be read ({where(error)}); the rules before stay in force"
+                log.error("mitmesh: %s", self.house.problem)
+
+    def _told(self, calls: Calls) -> None:
+        """SIGTERM or SIGINT: drain, the second time stop at once."""
+        if self.house.phase is Phase.READY:
+            self.house.phase = Phase.DRAINING
+            self._keep(self._drain(calls))
+        else:
+            self._master.shutdown()
+
+    async def _drain(self, calls: Calls) -> None:
+        """Take no new call, and give those in flight their time."""
+        deadline = asyncio.get_running_loop().time() + self._options.mesh_drain
+        self._options.update(server=False)
+        if calls.open:
+            log.info("mitmesh: %d calls are in flight; they have %d s", len(calls.open), self._options.mesh_drain)
+
+        while calls.open and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        self._master.shutdown()
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def fail(error: Exception) -> NoReturn:
+    """End the process with one clear line: it cannot govern calls."""
+    known = isinstance(error, (StartError, RulesError, ValueError)) or hasattr(error, "for_people")
+    said = str(error) if known else f"could not start: {type(error).__name__}: {error}"
+    log.error("mitmesh: %s", said)
+    sys.exit(1)
+
+
+def _free() -> int:
+    """A free loopback port; mitmproxy takes two servers on port 0 for the same address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _text(addresses: Any) -> str:
+    return f"{addresses[0][0]}:{addresses[0][1]}" if addresses else "none"

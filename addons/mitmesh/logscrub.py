@@ -1,0 +1,46 @@
+"""Keep credentials out of every log line, mitmproxy's own included.
+
+A filter on a logger does not see its children's records and handlers come and go, so the text is cleaned where every
+record is made: in the record factory.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from typing import Any
+
+_SECRETS = re.compile(
+    r"""
+    (?P<keep> [?&](?:key|api[-_]?key|access_token|token|sig|signature|code)=   # query strings
+      | (?:authorization|x-api-key|x-goog-api-key|api-key|proxy-authorization|cookie)["']?\s*[:=,]\s*["']? # headers
+        (?:(?:bearer|basic)\s+)?
+      | \bbearer\s+ ) [^\s"'&,;)]+
+    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{8,}                     # provider keys
+    | \bAIza[A-Za-z0-9_\-]{20,}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def scrub(text: str) -> str:
+    """The text with whatever looks like a credential replaced by `***`."""
+    return _SECRETS.sub(lambda found: (found["keep"] or "") + "***", text)
+
+
+def install() -> None:
+    """Make every log record of this process go through `scrub`. Calling it again changes nothing."""
+    current = logging.getLogRecordFactory()
+    if getattr(current, "scrubs", False):
+        return
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = current(*args, **kwargs)
+        record.msg, record.args = scrub(record.getMessage()), ()
+        if record.exc_info and record.exc_info[0]:
+            record.exc_text = scrub("".join(traceback.format_exception(*record.exc_info)).rstrip())
+        return record
+
+    factory.scrubs = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(factory)

@@ -1,0 +1,82 @@
+"""From a request's bytes to a Call: decompress, parse, and let the dialect read; pure, so it may run in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mitmesh.dialects.base import Call, Dialect, DialectError
+from mitmesh.exchange import Inspected
+from mitmesh.rules import Limits
+from mitmesh.wire.compression import BadCompression, TooLarge, UnknownEncoding, decompress
+from mitmesh.wire.jsontext import BadJSON, Body, parse
+
+
+class Unreadable(Exception):
+    """A body that cannot be read: the HTTP status it deserves, the rule's id, and a reason without its content."""
+
+    def __init__(self, status: int, rule: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.rule, self.reason = status, rule, reason
+
+
+@dataclass(slots=True)
+class Reading:
+    """What was read: the call, its JSON (None where there is none), and how much of it was inspected."""
+
+    call: Call
+    body: Body | None
+    inspected: Inspected
+
+
+def read(raw: bytes, dialect: Dialect, path: str, headers: Mapping[str, str], limits: Limits) -> Reading:
+    """Read a request. `raw` is the body as on the wire. Raises Unreadable for whatever must not pass unseen."""
+    if not raw:
+        return Reading(_call(dialect, None, path, headers), None, Inspected.FULL)
+    plain = _decompressed(raw, headers.get("content-encoding", ""), limits.body_bytes)
+    if not _says_json(dialect, headers.get("content-type", ""), plain):
+        raise Unreadable(415, "body.not_json", "The body is not JSON and cannot be inspected.")
+    try:
+        doc = parse(plain, depth=limits.json_depth)
+    except BadJSON as error:
+        raise Unreadable(400, "body.bad_json", f"The body is not JSON that can be inspected: {error}.") from None
+    call = _call(dialect, doc, path, headers)
+    return Reading(call, Body(plain, doc), Inspected.PARTIAL if call.opaque_bytes else Inspected.FULL)
+
+
+def _decompressed(raw: bytes, encoding: str, limit: int) -> bytes:
+    if len(raw) > limit:
+        raise too_large(limit)
+    if not encoding or encoding == "identity":
+        return raw
+    try:
+        return decompress(raw, encoding, limit)
+    except TooLarge:
+        raise too_large(limit) from None
+    except UnknownEncoding:
+        reason = "Its Content-Encoding is not known; send it as identity, gzip, deflate, br or zstd."
+        raise Unreadable(415, "body.unknown_encoding", reason) from None
+    except BadCompression:
+        raise Unreadable(400, "body.bad_compression", "The body does not decompress.") from None
+
+
+def too_large(limit: int) -> Unreadable:
+    """The refusal of a body above the soft limit (bytes)."""
+    return Unreadable(
+        413,
+        "body.too_large",
+        f"The body is larger than {limit:,} bytes when decompressed. Send less, or have the operator raise "
+        f"limits.body_bytes in rules/mesh.yaml.",
+    )
+
+
+def _says_json(dialect: Dialect, content_type: str, plain: bytes) -> bool:
+    """A known operation's body must be JSON whatever it calls itself; any other's may be something else."""
+    return bool(dialect.native) or "json" in content_type.lower() or plain.lstrip()[:1] in (b"{", b"[")
+
+
+def _call(dialect: Dialect, doc: object, path: str, headers: Mapping[str, str]) -> Call:
+    try:
+        return dialect.read(doc, path, headers)
+    except DialectError as error:
+        raise Unreadable(400, "body.wrong_shape", f"The body has not the shape of this API: {error}.") from None

@@ -1,0 +1,159 @@
+"""What the engine writes into mitmproxy's requests and responses: refusals, answers of our own, headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from mitmproxy import http
+
+from mitmesh.dialects.base import Framing, Refusal
+from mitmesh.exchange import Exchange, Origin, Target
+from mitmesh.guard import StageFailed
+from mitmesh.stages.route import CREDENTIALS
+
+_STREAM_TYPE = {
+    Framing.SSE: "text/event-stream; charset=utf-8",
+    Framing.JSON_ARRAY: "application/json",
+    Framing.NDJSON: "application/x-ndjson",
+    Framing.NONE: "application/json",
+}
+
+
+def stream_type(framing: Framing) -> str:
+    """The Content-Type of an answer that is cut so."""
+    return _STREAM_TYPE[framing]
+
+
+def refusal(x: Exchange) -> http.Response:
+    """The response that tells the client, in its dialect, which rule refused, and what to do."""
+    verdict = x.refusal
+    assert verdict is not None
+    x.status = verdict.status
+    said = Refusal(verdict.status, verdict.type, verdict.reason, verdict.rule_id, x.id, verdict.retry_after)
+    headers = {"content-type": "application/json", "x-mesh-rule": verdict.rule_id}
+    if verdict.retry_after is not None:
+        headers["retry-after"] = str(verdict.retry_after)
+    if verdict.retry_after is None or verdict.status == 429:
+        headers["x-should-retry"] = "false"  # the OpenAI and Anthropic SDKs would otherwise try again by themselves
+    return _own(x, verdict.status, x.dialect.refusal(said), headers)
+
+
+def failed(x: Exchange, error: StageFailed) -> http.Response:
+    """The response in place of an answer that a failing stage must not let pass."""
+    said = Refusal(503, "stage_failed", f"The {error} stage failed on the answer.", f"{error}.failed", x.id)
+    return _own(x, 503, x.dialect.refusal(said), {"content-type": "application/json"})
+
+
+def reply(x: Exchange) -> http.Response:
+    """The response that carries an answer of our own, in the form the client asked for."""
+    assert x.reply is not None
+    x.status = 200
+    if x.framing is Framing.NONE:
+        return _own(x, 200, x.dialect.render(x.reply.answer), {"content-type": "application/json"})
+    body = b"".join(x.dialect.render_stream(x.reply.answer, framing=x.framing))
+    return _own(x, 200, body, {"content-type": stream_type(x.framing)})
+
+
+def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http.Response:
+    response = http.Response.make(status, body, {**headers, "cache-control": "no-store"})
+    mark(response, x)
+    return response
+
+
+def mark(response: http.Response, x: Exchange) -> None:
+    """Set the headers that say what this exchange was. What a provider sent under their names is not believed."""
+    headers = response.headers
+    for name in [name for name in headers if name.lower().startswith("x-mesh-") and name.lower() != "x-mesh-rule"]:
+        del headers[name]
+    headers["x-mesh-id"] = x.id
+    headers["x-mesh-origin"] = x.origin
+    if x.via == "gateway":
+        headers["x-mesh-vendor"] = x.provider
+        if x.call.model:
+            headers["x-mesh-model"] = x.call.model.encode("ascii", "replace").decode().replace("\n", " ")[:200]
+
+
+def mark_cost(response: http.Response, x: Exchange) -> None:
+    """Set tokens and cost, where they are known before the body leaves."""
+    if x.usage:
+        response.headers["x-mesh-tokens"] = str(x.usage.total)
+    if x.cost is not None:
+        response.headers["x-mesh-cost-usd"] = dollars(x.cost)
+
+
+def cost_comment(x: Exchange) -> bytes:
+    """Tokens and cost as a last SSE comment, which every SSE client skips."""
+    tokens = x.usage.total if x.usage else "unknown"
+    cost = "unknown" if x.cost is None else dollars(x.cost)
+    return f": x-mesh-tokens={tokens} x-mesh-cost-usd={cost}\n\n".encode()
+
+
+def dollars(micro: int) -> str:
+    """Micro-dollars as dollars with six decimals, exactly."""
+    return f"{micro // 1_000_000}.{micro % 1_000_000:06d}"
+
+
+def length_unknown(request: http.Request, response: http.Response, *, decoded: bool) -> None:
+    """The body will change on its way: its declared length and, when decoded, its encoding no longer hold."""
+    response.headers.pop("content-length", None)
+    if decoded:
+        response.headers.pop("content-encoding", None)
+    if not (request.is_http2 or request.is_http3):
+        response.headers["transfer-encoding"] = "chunked"
+
+
+def aim(request: http.Request, target: Target, path: str) -> None:
+    """Send a request to a target, if it does not go there already."""
+    if (request.scheme, request.host, request.port) != (target.scheme, target.host, target.port):
+        request.scheme, request.host, request.port = target.scheme, target.host, target.port
+    if request.path != path:
+        request.path = path
+
+
+def address(peername: Any) -> str:
+    """A socket address's IP, IPv4 out of its IPv6 mapping."""
+    return str(peername[0]).removeprefix("::ffff:") if peername else ""
+
+
+def credential(request: http.Request) -> str | None:
+    """The credential a call carries: a header's, or Gemini's `?key=`; for keyed hashing alone."""
+    for name in CREDENTIALS:
+        if value := request.headers.get(name):
+            return str(value).removeprefix("Bearer ").strip()
+    keys = parse_qs(urlsplit(request.path).query).get("key", ()) if "key=" in request.path else ()
+    return next(iter(keys), None)
+
+
+class Count:
+    """A stream callable that only counts: for answers that are no text we read."""
+
+    def __init__(self, x: Exchange) -> None:
+        self._x = x
+
+    def __call__(self, chunk: bytes) -> bytes:
+        """Take a chunk, return it."""
+        self._x.response_bytes += len(chunk)
+        return chunk
+
+
+class Instead:
+    """A stream callable that sends a refusal in place of the provider's body, and cuts the provider off."""
+
+    def __init__(self, flow: http.HTTPFlow, x: Exchange, error: StageFailed, cut: Callable[[], None]) -> None:
+        assert flow.response is not None
+        response = failed(x, error)
+        x.origin, x.status = Origin.PROXY, response.status_code
+        flow.response.status_code, flow.response.headers = response.status_code, response.headers
+        self._body: bytes | None = response.content
+        self._cut = cut
+
+    def __call__(self, chunk: bytes) -> bytes | list[bytes]:
+        """Send the refusal once, whatever the provider sends."""
+        if self._body is None:
+            return [] if chunk else b""
+        body, self._body = self._body, None
+        if chunk:
+            self._cut()
+        return body

@@ -1,0 +1,101 @@
+"""What a stage is, and the order in which stages run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from mitmesh.dialects.base import Event
+    from mitmesh.exchange import Connection, Exchange
+    from mitmesh.rules import Rules
+
+
+class Transform(Protocol):
+    """Changes the events of one stream on their way to the client."""
+
+    def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
+        """Take one event (`doc`: its payload parsed, or None); return what to send in its place, None for itself."""
+
+    def end(self) -> Sequence[Event]:
+        """The stream ended: return what was held back."""
+
+
+ORDER = (
+    "scope",  # nothing is read that is not an LLM call
+    "identity",  # who calls decides which rules hold
+    "policy",  # may they, at all
+    "guard",  # is what they say harmful
+    "redact",  # nothing after this line sees personal data or secrets
+    "quota",  # may they still; before the cache, so that a refused caller learns nothing from it
+    "cache",  # was it answered already
+    "route",  # who serves it
+    "commit",  # the audit's row is opened: the last step before anything leaves
+    "meter",  # what it used and cost
+    "metrics",  # counts, of what all others decided
+)
+"""The order of stages is policy; it is written here and nowhere else."""
+
+RETURN = (
+    "meter",  # real usage first: quota settles with it, the cache stores it
+    "quota",
+    "cache",  # stores what the provider said, still redacted
+    "guard",  # judges what is said, a cache's answer too, still redacted
+    "redact",  # restores the caller's own values: nothing after it reads the text
+    "route",
+    "policy",
+    "identity",
+    "scope",
+    "commit",  # completes the audit's row, with all that the others decided
+    "metrics",
+)
+"""The order in which stages see the answer and finish()."""
+
+ALWAYS = ("scope", "identity")
+"""Stages that run whichever doors are loaded."""
+
+
+class Stage:
+    """The base of every stage: each method does nothing. A stage overrides what it needs, imports no mitmproxy, and
+    lets its exceptions rise: the engine's guard decides what one means."""
+
+    name: str = ""
+
+    def configure(self, rules: Rules) -> None:
+        """At start and when a rules file changed. Raises RulesError for what it cannot work with."""
+
+    async def start(self) -> None:
+        """Once, before the first call. Raises to keep the proxy from starting."""
+
+    async def stop(self) -> None:
+        """Once, after the last exchange is finished: let go of threads, files, connections."""
+
+    async def request(self, x: Exchange) -> None:
+        """Before anything is sent."""
+
+    def response_start(self, x: Exchange) -> None:
+        """The answer's status and headers are known (`x.status`)."""
+
+    def stream(self, x: Exchange) -> Transform | None:
+        """The transform for this answer's events, or None."""
+        return None
+
+    def response(self, x: Exchange) -> None:
+        """The whole answer is known (`x.answer`): before a JSON answer is sent, or at the end of a stream."""
+
+    def needs_settling(self, x: Exchange) -> bool:
+        """Has `settle` work to do for this exchange? Cheap."""
+        return False
+
+    def settle(self, x: Exchange) -> None:
+        """Before finish(), in a thread: what takes too long for the event loop."""
+
+    def finish(self, x: Exchange) -> None:
+        """Once, at the end, however it ended (`x.outcome`)."""
+
+    def connection(self, row: Connection) -> None:
+        """A connection was decrypted, tunnelled, refused, or failed."""
+
+    def health(self) -> dict[str, Any]:
+        """What /health says of this stage; a key `problem` makes the proxy not ready."""
+        return {}

@@ -1,0 +1,1 @@
+"""One module per stage; engine.ORDER says in which order they run."""

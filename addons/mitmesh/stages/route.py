@@ -1,0 +1,116 @@
+"""Who serves a call that came to the gateway, and with whose credential."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from pathlib import Path
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from mitmesh.exchange import Billing, Exchange, Target
+from mitmesh.paths import compile_path, normalise
+from mitmesh.rules import HostRule, Hosts, Provider, RouteRule, Rules
+from mitmesh.scope import HostTable
+from mitmesh.stage import Stage
+from mitmesh.stages.scope import Scope
+
+CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+"""Headers in which LLM clients send their credential."""
+
+_KEY_HEADER = {"anthropic": ("x-api-key", ""), "google": ("x-goog-api-key", ""), "azure": ("api-key", "")}
+"""Where a provider wants its key, and what stands before it; all others take a bearer token."""
+
+type Producer = Callable[[Exchange], AsyncIterator[bytes]]
+
+
+class Route(Stage):
+    """Finds the provider of each call to the gateway. `demo` serves every call instead, wherever it came in."""
+
+    name = "route"
+
+    def __init__(self, demo: Producer | None = None) -> None:
+        self._demo = demo
+        self._routes: list[tuple[RouteRule, re.Pattern[str], re.Pattern[str]]] = []
+        self._hosts = HostTable(Hosts())
+
+    def configure(self, rules: Rules) -> None:
+        """Compile the routes' patterns."""
+        self._hosts = HostTable(rules.hosts)
+        self._routes = [(rule, compile_path(rule.path), _glob(rule.model)) for rule in rules.routes.routes]
+
+    async def request(self, x: Exchange) -> None:
+        """Give a call to the gateway its target, host rule and credential; refuse it with 401 where it has none."""
+        if self._demo:
+            x.route, x.local = "demo", self._demo
+            x.host = x.host.model_copy(update={"billing": Billing.LOCAL})
+            drop_credentials(x.headers)
+        if x.via != "gateway":
+            return
+        name, rule_id = self._find(x)
+        provider = x.rules.routes.providers.get(name)
+        if provider is None:
+            return
+        url = urlsplit(provider.base_url)
+        target = Target(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        x.host, x.route = self._host(name, provider, target), rule_id
+        if self._demo:
+            return
+        x.target, x.path = target, url.path + x.path
+        await Scope().request(x)  # a blocked provider is blocked at the gateway too
+        self._credential(x, name, provider)
+
+    def _host(self, name: str, provider: Provider, target: Target) -> HostRule:
+        """The rule of the provider's host in rules/hosts.yaml, in the name and billing of its entry in routes.yaml."""
+        rule = self._hosts.find(target.host, target.port)
+        rule = rule or HostRule(id=f"provider:{name}", match=[target.host], provider=name)
+        return rule.model_copy(update={"provider": name, "billing": provider.billing or rule.billing})
+
+    def _find(self, x: Exchange) -> tuple[str, str]:
+        """The provider's name and the rule that chose it; a path's own provider where no rule does."""
+        path, model = normalise(x.path) or "", x.call.model or ""
+        for rule, path_pattern, model_pattern in self._routes:
+            if path_pattern.fullmatch(path) and model_pattern.fullmatch(model):
+                return rule.provider, rule.id
+        return x.dialect.native, "native"
+
+    def _credential(self, x: Exchange, name: str, provider: Provider) -> None:
+        """A client's credential goes to the native provider of its dialect and to nobody else."""
+        if name == x.dialect.native and x.credential:
+            return
+        key = configured_key(provider)
+        x.path = drop_credentials(x.headers, x.path)
+        if key:
+            header, before = _KEY_HEADER.get(name, ("authorization", "Bearer "))
+            x.headers[header] = before + key
+        elif provider.api_key != "none":
+            said = "its key is not to be found" if provider.api_key else "no key is configured for it"
+            reason = f"This call is routed to {name}, but {said}. Set providers.{name}.api_key in rules/routes.yaml."
+            if name == x.dialect.native:
+                reason = f"This call has no credential for {name}. Send yours, or have the operator configure one."
+            x.refuse(self.name, x.route or "native", reason, status=401, type="no_credential")
+
+
+def configured_key(provider: Provider) -> str | None:
+    """The key that the rules name, from the environment or a file; None where there is none."""
+    kind, _, where = (provider.api_key or "").partition(":")
+    if kind == "env":
+        return os.environ.get(where) or None
+    if kind == "file" and Path(where).is_file():
+        return Path(where).read_text().strip() or None
+    return None
+
+
+def drop_credentials(headers: MutableMapping[str, str], path: str = "") -> str:
+    """Take the client's credential out of the headers; returns the path without Gemini's `?key=`."""
+    for name in CREDENTIALS:
+        headers.pop(name, None)
+    url = urlsplit(path)
+    if "key=" not in url.query:
+        return path
+    kept = [(name, value) for name, value in parse_qsl(url.query, keep_blank_values=True) if name != "key"]
+    return url._replace(query=urlencode(kept)).geturl()
+
+
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(piece) for piece in pattern.split("*")), re.IGNORECASE)
