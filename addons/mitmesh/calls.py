@@ -254,18 +254,33 @@ class Calls:
         return Outcome.ANSWERED
 
     def error(self, flow: http.HTTPFlow) -> None:
-        """The exchange ended early: whose doing was it?"""
+        """The exchange ended early: whose doing was it? The client is told in its own dialect (see patches)."""
         x = self.open.get(flow.id)
         if x is None:
             return
         said = flow.error.msg if flow.error else ""
         if "client disconnected" in said.lower() or not flow.client_conn.connected:
             outcome = Outcome.CLIENT_GONE
-        elif x.refusal or not x.forwarded:
+        elif not x.forwarded:
             outcome = Outcome.REFUSED
+            if not x.refusal:
+                unreadable = too_large(x.rules.mesh.limits.body_bytes)
+                _refuse(x, unreadable.rule, unreadable.reason, unreadable.status)
+            x.origin = Origin.PROXY
+            flow.response = replies.refusal(x)
+        elif x.times.headers is None:
+            outcome = Outcome.UPSTREAM_FAILED
+            x.origin = Origin.PROXY
+            flow.response = replies.unreachable(x)
         else:
-            outcome = Outcome.UPSTREAM_FAILED if x.times.headers is None else Outcome.UPSTREAM_CUT
+            outcome = Outcome.UPSTREAM_CUT
         self.finish(flow, outcome)
+
+    def limit(self, flow: http.HTTPFlow) -> int | None:
+        """How many bytes of a body mitmproxy may hold in memory: the hard cap, twice the soft one; none for what is
+        not ours."""
+        x = self.open.get(flow.id)
+        return 2 * x.rules.mesh.limits.body_bytes if x else None
 
     def finish(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
         """End an exchange, the first time it is asked to."""
@@ -284,13 +299,13 @@ class Calls:
             if x := self.open.pop(flow_id, None):
                 self._end(x, Outcome.CLIENT_GONE)
 
-    def approved(self, client_id: str, host: str, port: int) -> bool:
-        """Did the stages let a call of this client go to this destination, and is it still open?"""
+    def approved(self, client_id: str, host: str, port: int) -> Exchange | None:
+        """The open call of this client that the stages let go to this destination, if there is one."""
         for flow_id in self._of_client.get(client_id, ()):
             x = self.open[flow_id]
             if x.forwarded and x.target and (x.target.host, x.target.port) == (host, port):
-                return True
-        return False
+                return x
+        return None
 
     def _end(self, x: Exchange, outcome: Outcome) -> None:
         x.outcome = outcome

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from mitmproxy import connection, tcp, tls, udp
     from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+    from mitmesh.exchange import Exchange
     from mitmesh.rules import HostRule
 
 UPSTREAM_CONNECTIONS = 256
 """Connections of one client to one address. mitmproxy's own 5 would make the sixth HTTP/2 stream wait."""
+
+OURS = "mitmesh: "
+"""What the error of a connection to a server begins with that we refused."""
 
 PINNED = 1024
 """Clients remembered that reject our certificate where a rule lets them pass; the oldest is forgotten first."""
@@ -44,11 +48,11 @@ class Binding:
 
 
 class Connections:
-    """Decisions by client connection. `approved` asks the calls whether one of them may go to an address; `close`
-    closes a client's connection; `handler` gives mitmproxy's handler of it."""
+    """Decisions by client connection. `approved` gives the open call of a client that the stages let go to an address;
+    `handler` gives mitmproxy's handler of a client."""
 
     def __init__(
-        self, house: House, approved: Callable[[str, str, int], bool], handler: Callable[[str], Any | None]
+        self, house: House, approved: Callable[[str, str, int], Exchange | None], handler: Callable[[str], Any | None]
     ) -> None:
         self.house = house
         self._approved, self._handler = approved, handler
@@ -102,7 +106,6 @@ class Connections:
             self.close(client)
         elif scope.kind == "tunnel":
             data.ignore_connection = True
-            self._tell(ConnectionKind.TUNNELLED, client, bound)
 
     def decrypted(self, data: tls.TlsData) -> None:
         """The client accepted our certificate."""
@@ -133,19 +136,20 @@ class Connections:
             if bound:
                 self._tell(ConnectionKind.REFUSED, client, bound, "not HTTP")
             self.close(client)
-        else:
-            self._tell(ConnectionKind.TUNNELLED, client, bound)
 
     def rule_of(self, flow: http.HTTPFlow) -> HostRule | None:
         """The host rule of an HTTP request that did not come to the gateway; None where it is out of scope.
 
-        A connection keeps what was decided for it: nothing a request says of itself, its Host header least of all,
-        takes it out. A plain request to the proxy names its own destination."""
+        A connection stays in scope once it is, whatever a request says of itself; what it says can only bring it under
+        a stricter rule, and so can rules that changed since. A plain request to the proxy names its own destination."""
         bound = self._bound.get(flow.client_conn.id)
+        request, client = flow.request, flow.client_conn
         if bound and bound.scope.kind != "tunnel":
-            return bound.scope.rule
-        request = flow.request
-        scope = self._decide(flow.client_conn, request.host, request.port, host_header=request.host_header)
+            scope = self._decide(client, bound.host, bound.port, sni=bound.sni, host_header=request.host_header)
+            return scope.rule or bound.scope.rule
+        scope = self._decide(client, request.host, request.port, host_header=request.host_header)
+        if scope.named_by == "host" and self._egress(request.host, request.port, None):
+            return None  # a Host header opens no way into this machine; the second lock refuses it
         return scope.rule if scope.kind != "tunnel" else None
 
     def is_gateway(self, client: connection.Client) -> bool:
@@ -156,41 +160,53 @@ class Connections:
     def upstream(self, data: ServerConnectionHookData) -> None:
         """The second lock, before any connection leaves: an LLM host, and any host on a connection in scope, needs
         a call that the stages let through; loopback and our own ports need a rule."""
-        data.server.error = self._why_not(data.client, *(data.server.address or ("", 0))[:2])
+        why = self._why_not(data.client, *(data.server.address or ("", 0))[:2])
+        data.server.error = OURS + why if why else None
 
     def _why_not(self, client: connection.Client, host: str, port: int) -> str | None:
-        if self._approved(client.id, host, port):
+        call = self._approved(client.id, host, port)
+        if call and _aimed_by_us(call):
             return None
-        bound = self._bound.get(client.id)
         scope = self._decide(client, None, port, address=host)
-        passes = bound is not None and bound.scope.kind == "tunnel"
-        if scope.kind != "tunnel" and not passes:
-            return "mitmesh: no call was allowed to this LLM host"
-        if bound and not passes:
-            return "mitmesh: no call was allowed on this connection"
+        if not call:
+            bound = self._bound.get(client.id)
+            passes = bound is not None and bound.scope.kind == "tunnel"
+            if scope.kind != "tunnel" and not passes:
+                return "no call was allowed to this LLM host"
+            if (bound and not passes) or self.is_gateway(client):
+                return "no call was allowed on this connection"
         refused = self._egress(host, port, scope.rule)
-        return f"mitmesh: {host}:{port} {refused}" if refused else None
+        return f"{host}:{port} {refused}" if refused else None
 
     def connected(self, data: ServerConnectionHookData) -> None:
-        """The name has resolved: what it resolved to is judged as the name was."""
+        """The name has resolved: what it resolved to is judged as the name was. What passes untouched is counted."""
         client, server = data.client, data.server
-        if server.address is None or not server.peername or self._approved(client.id, *server.address[:2]):
+        if server.address is None or not server.peername:
             return
         host, port = server.address[:2]
-        listed = self._decide(client, None, port, address=host).rule
-        own = (server.sockname[0],) if server.sockname else ()
-        if egress_refused(
-            server.peername[0],
-            server.peername[1],
-            own_ports=self.house.own_ports,
-            own_addresses=own,
-            allow=(*self.house.rules.egress.allow, *self._aliases(host, port, server.peername[0])),
-            listed=listed is not None,
-        ):
+        call = self._approved(client.id, host, port)
+        if call and _aimed_by_us(call):
+            return
+        row = self._bound.get(client.id) or Binding(self._decide(client, None, port, address=host), host, port)
+        if refused := self._resolved_badly(client, server, host, port):
+            self._tell(ConnectionKind.REFUSED, client, row, refused)
             handler = self._handler(client.id)
             writer = handler.transports[server].writer if handler else None
             if writer:
                 writer.transport.abort()  # before the first byte: mitmproxy writes to no closing transport
+        elif not call:
+            self._tell(ConnectionKind.TUNNELLED, client, row)
+
+    def _resolved_badly(self, client: connection.Client, server: connection.Server, host: str, port: int) -> str | None:
+        ip, number = (server.peername or ("", 0))[:2]
+        return egress_refused(
+            ip,
+            number,
+            own_ports=self.house.own_ports,
+            own_addresses=(server.sockname[0],) if server.sockname else (),
+            allow=(*self.house.rules.egress.allow, *self._aliases(host, port, ip)),
+            listed=self._decide(client, None, port, address=host).rule is not None,
+        )
 
     def _aliases(self, host: str, port: int, resolved: str) -> tuple[str, ...]:
         """An allowed name may resolve to an address that is not listed itself."""
@@ -199,13 +215,25 @@ class Connections:
         return (f"[{resolved}]:{port}" if ":" in resolved else f"{resolved}:{port}",)
 
     def failed(self, data: ServerConnectionHookData) -> None:
-        """No connection to the upstream."""
-        client = data.client
-        if data.server.address and (bound := self._bound.get(client.id) or self.is_gateway(client)):
-            host, port = data.server.address[:2]
-            scope = bound.scope if isinstance(bound, Binding) else Scope("decrypt", None, "address")
-            row = Binding(scope, host, port)
-            self._tell(ConnectionKind.UPSTREAM_FAILED, client, row, (data.server.error or "")[:200])
+        """No connection to the upstream, or none that we allowed."""
+        error = data.server.error or ""
+        kind = ConnectionKind.REFUSED if error.startswith(OURS) else ConnectionKind.UPSTREAM_FAILED
+        self._tell_upstream(kind, data.client, data.server, error)
+
+    def untrusted(self, data: tls.TlsData) -> None:
+        """The upstream's TLS failed: its certificate is not to be trusted, or it speaks none."""
+        server = data.context.server
+        self._tell_upstream(ConnectionKind.UPSTREAM_FAILED, data.context.client, server, data.conn.error or "")
+
+    def _tell_upstream(
+        self, kind: ConnectionKind, client: connection.Client, server: connection.Server, error: str
+    ) -> None:
+        if server.address is None:
+            return
+        host, port = server.address[:2]
+        bound = self._bound.get(client.id)
+        scope = bound.scope if bound else self._decide(client, None, port, address=host)
+        self._tell(kind, client, Binding(scope, host, port, bound.sni if bound else None), error[:200])
 
     def close(self, client: connection.Client) -> None:
         """Close a client's connection."""
@@ -227,3 +255,8 @@ class Connections:
         self.house.connection(
             Connection(kind, address(client.peername), bound.host, bound.port, bound.sni, rule, detail)
         )
+
+
+def _aimed_by_us(call: Exchange) -> bool:
+    """Did the rules choose where this call goes, and not its client?"""
+    return call.via == "gateway" or call.local is not None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mitmproxy import ctx, exceptions, http
 
-from mitmesh import dispatch, gateway, logscrub, options
+from mitmesh import dispatch, gateway, logscrub, options, patches
 from mitmesh.calls import Calls, dialect_of
 from mitmesh.catalog import CATALOG
 from mitmesh.connections import Connections
@@ -76,6 +76,7 @@ class Engine:
         self.calls = Calls(house, self._cut)
         self.connections = Connections(house, self.calls.approved, proxyserver.connections.get)
         dispatch.install(ctx.master.addons)
+        patches.install(self.calls.limit)
         self.life = life
         await life.open(self.calls)
 
@@ -149,6 +150,10 @@ class Engine:
     def server_connect_error(self, data: ServerConnectionHookData) -> None:
         """No upstream."""
         self._guarded(data.client, Connections.failed, data)
+
+    def tls_failed_server(self, data: tls.TlsData) -> None:
+        """No TLS with the upstream."""
+        self._guarded(data.context.client, Connections.untrusted, data)
 
     # --- calls ---
 

@@ -19,12 +19,14 @@ SET: dict[str, Any] = {
     "connection_strategy": "lazy",  # eager would touch the upstream for calls that are refused
     "flow_detail": 0,  # the dumper prints whole URLs, `?key=` included
     "stream_large_bodies": None,
+    "tcp_timeout": 3600,  # models that think say nothing for minutes; 600 s would cut them
 }
 """What the engine sets itself when it is loaded."""
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "connection_strategy": ("lazy", "eager connects before a call is allowed"),
     "stream_large_bodies": (None, "it forwards a body before any stage has seen it"),
+    "body_size_limit": (None, "it also ends what is no LLM call; limits.body_bytes in rules/mesh.yaml is for those"),
     "ignore_hosts": ([], "it passes hosts by all stages; use `action: tunnel` in rules/hosts.yaml"),
     "allow_hosts": ([], "it passes all other hosts by the stages; use rules/hosts.yaml"),
     "tcp_hosts": ([], "it passes calls as raw bytes"),

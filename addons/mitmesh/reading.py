@@ -40,6 +40,8 @@ def read(raw: bytes, dialect: Dialect, path: str, headers: Mapping[str, str], li
         doc = parse(plain, depth=limits.json_depth)
     except BadJSON as error:
         raise Unreadable(400, "body.bad_json", f"The body is not JSON that can be inspected: {error}.") from None
+    if doc is None and dialect.native:  # a dialect takes None for a request without a body
+        raise Unreadable(400, "body.wrong_shape", "The body is null; this API takes an object.")
     call = _call(dialect, doc, path, headers)
     return Reading(call, Body(plain, doc), Inspected.PARTIAL if call.opaque_bytes else Inspected.FULL)
 

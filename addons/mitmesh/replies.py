@@ -46,6 +46,15 @@ def failed(x: Exchange, error: StageFailed) -> http.Response:
     return _own(x, 503, x.dialect.refusal(said), {"content-type": "application/json"})
 
 
+def unreachable(x: Exchange) -> http.Response:
+    """The response in place of mitmproxy's own error page: the provider could not be reached, or broke off."""
+    x.status = 502
+    said = f"{x.provider} at {x.target.host if x.target else 'no address'} could not be reached, or gave no answer."
+    advice = " The call was allowed and sent; try again."
+    refusal = Refusal(502, "upstream_failed", said + advice, "engine.upstream", x.id)
+    return _own(x, 502, x.dialect.refusal(refusal), {"content-type": "application/json"})
+
+
 def reply(x: Exchange) -> http.Response:
     """The response that carries an answer of our own, in the form the client asked for."""
     assert x.reply is not None

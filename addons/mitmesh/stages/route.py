@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, MutableMapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from mitmesh.exchange import Billing, Exchange, Target
+from mitmesh.exchange import Billing, Exchange, Mode, Target
+from mitmesh.identities import team_of
 from mitmesh.paths import compile_path, normalise
 from mitmesh.rules import HostRule, Hosts, Provider, RouteRule, Rules
 from mitmesh.scope import HostTable
@@ -53,16 +54,16 @@ class Route(Stage):
             return
         url = urlsplit(provider.base_url)
         target = Target(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-        x.host, x.route = self._host(name, provider, target), rule_id
+        x.host, x.route = self._host(x, name, provider, target), rule_id
         if self._demo:
             return
         x.target, x.path = target, url.path + x.path
         await Scope().request(x)  # a blocked provider is blocked at the gateway too
         self._credential(x, name, provider)
 
-    def _host(self, name: str, provider: Provider, target: Target) -> HostRule:
+    def _host(self, x: Exchange, name: str, provider: Provider, target: Target) -> HostRule:
         """The rule of the provider's host in rules/hosts.yaml, in the name and billing of its entry in routes.yaml."""
-        rule = self._hosts.find(target.host, target.port)
+        rule = self._hosts.find(target.host, target.port, team=team_of(x.client, x.rules), client=x.client)
         rule = rule or HostRule(id=f"provider:{name}", match=[target.host], provider=name)
         return rule.model_copy(update={"provider": name, "billing": provider.billing or rule.billing})
 
@@ -88,7 +89,8 @@ class Route(Stage):
             reason = f"This call is routed to {name}, but {said}. Set providers.{name}.api_key in rules/routes.yaml."
             if name == x.dialect.native:
                 reason = f"This call has no credential for {name}. Send yours, or have the operator configure one."
-            x.refuse(self.name, x.route or "native", reason, status=401, type="no_credential")
+            # Enforced whatever the mode: without a credential it could only fail elsewhere.
+            x.refuse(self.name, x.route or "native", reason, status=401, type="no_credential", mode=Mode.ENFORCE)
 
 
 def configured_key(provider: Provider) -> str | None:

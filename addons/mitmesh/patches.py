@@ -1,0 +1,102 @@
+"""Two things that mitmproxy cannot be asked for by hooks or options, added to its HTTP layer.
+
+* An answer in place of its own HTML error page: where the `error` hook leaves a response of ours on a flow that has
+  none yet, the client gets that. So an unreachable provider is a 502 in the call's own dialect, with the exchange's id.
+* A hard limit of buffered bodies that holds for governed calls only. `body_size_limit` would also end the downloads of
+  hosts that are none of ours, judges a stream by its Content-Length, and cannot be told apart by flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from mitmproxy import flow, http
+from mitmproxy.proxy.layers.http import HttpStream, SendHttp
+from mitmproxy.proxy.layers.http import _events as events
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
+
+type Commands = Generator[Any, Any, Any]
+type Limit = Callable[[http.HTTPFlow], int | None]
+
+OURS = "x-mesh-origin"
+"""The header that tells a response of ours."""
+
+
+def install(limit: Limit) -> None:
+    """Patch mitmproxy; `limit` says how many bytes of a flow's request or answer may be buffered (None: any)."""
+    missing = [name for name in ("handle_protocol_error", "check_body_size") if not hasattr(HttpStream, name)]
+    if missing:
+        raise RuntimeError(f"this mitmproxy has no HttpStream.{missing[0]}; use the locked version")
+    original = getattr(HttpStream.handle_protocol_error, "original", HttpStream.handle_protocol_error)
+
+    def handle_protocol_error(self: HttpStream, event: Any) -> Commands:
+        return (yield from _answered(self, original(self, event)))
+
+    def check_body_size(self: HttpStream, request: bool) -> Commands:
+        most = limit(self.flow)
+        buffered = self.request_body_buf if request else self.response_body_buf
+        if most is None or len(buffered) <= most:
+            return False
+        return (yield from _too_large(self, request, most))
+
+    handle_protocol_error.original = original  # type: ignore[attr-defined]
+    HttpStream.handle_protocol_error = handle_protocol_error  # type: ignore[method-assign]
+    HttpStream.check_body_size = check_body_size  # type: ignore[method-assign]
+
+
+def _answered(stream: HttpStream, commands: Commands) -> Commands:
+    """mitmproxy's commands, with the error it would send to the client replaced by a response of ours."""
+    reply = None
+    try:
+        while True:
+            command = commands.send(reply)
+            if _is_error_page(stream, command):
+                yield from _respond(stream)
+                reply = None
+            else:
+                reply = yield command
+    except StopIteration as end:
+        return end.value
+
+
+def _is_error_page(stream: HttpStream, command: Any) -> bool:
+    response = stream.flow.response
+    return (
+        isinstance(command, SendHttp)
+        and isinstance(command.event, events.ResponseProtocolError)
+        and command.connection is stream.context.client
+        and response is not None
+        and response.headers.get(OURS) == "proxy"
+        and stream.flow.error is not None
+    )
+
+
+def _respond(stream: HttpStream) -> Commands:
+    response, client = stream.flow.response, stream.context.client
+    assert response is not None
+    body = response.raw_content or b""
+    yield SendHttp(events.ResponseHeaders(stream.stream_id, response, end_stream=not body), client)
+    if body:
+        yield SendHttp(events.ResponseData(stream.stream_id, body), client)
+    yield SendHttp(events.ResponseEndOfMessage(stream.stream_id), client)
+
+
+def _too_large(stream: HttpStream, request: bool, most: int) -> Commands:
+    """As mitmproxy's own check, past the limit: the error hook, the error, and no more of either side."""
+    code = events.ErrorCode.REQUEST_TOO_LARGE if request else events.ErrorCode.RESPONSE_TOO_LARGE
+    message = f"{'request' if request else 'answer'} is larger than {most} bytes"
+    stream.flow.error = flow.Error(message)
+    yield HttpErrorHook(stream.flow)
+    error = SendHttp(events.ResponseProtocolError(stream.stream_id, message, code), stream.context.client)
+    yield from _answered(stream, _only(error))
+    stream.client_state = stream.state_errored
+    if not request:
+        yield SendHttp(events.RequestProtocolError(stream.stream_id, message, code), stream.context.server)
+        stream.server_state = stream.state_errored
+    stream.flow.live = False
+    return True
+
+
+def _only(command: Any) -> Commands:
+    yield command
