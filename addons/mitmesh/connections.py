@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from mitmesh.exchange import Exchange
     from mitmesh.rules import HostRule
+    from mitmesh.scope import HostTable
 
 UPSTREAM_CONNECTIONS = 256
 """Connections of one client to one address. mitmproxy's own 5 would make the sixth HTTP/2 stream wait."""
@@ -45,6 +46,8 @@ class Binding:
     host: str
     port: int
     sni: str | None = None
+    table: HostTable | None = None
+    """What it was decided by."""
 
 
 class Connections:
@@ -87,7 +90,7 @@ class Connections:
             flow.response = http.Response.make(403, reason + "\n", {"x-mesh-origin": "proxy"})
             self._tell(ConnectionKind.REFUSED, client, Binding(scope, host, port), refused or "rule")
             return
-        self._bound[client.id] = Binding(scope, host, port)
+        self._bound[client.id] = Binding(scope, host, port, table=self.house.table)
 
     def hello(self, data: tls.ClientHelloData) -> None:
         """TLS begins: decrypt it, pass it untouched, or close it."""
@@ -100,7 +103,7 @@ class Connections:
         scope = self._decide(client, host if bound else None, port, sni=sni, address=None if bound else host)
         if scope.kind == "decrypt" and (address(client.peername), sni or host) in self._pinned:
             scope = Scope("tunnel", scope.rule, scope.named_by)
-        self._bound[client.id] = bound = Binding(scope, host, port, sni)
+        self._bound[client.id] = bound = Binding(scope, host, port, sni, self.house.table)
         if scope.kind == "refuse":
             self._tell(ConnectionKind.REFUSED, client, bound, "rule")
             self.close(client)
@@ -145,7 +148,10 @@ class Connections:
         bound = self._bound.get(flow.client_conn.id)
         request, client = flow.request, flow.client_conn
         if bound and bound.scope.kind != "tunnel":
-            scope = self._decide(client, bound.host, bound.port, sni=bound.sni, host_header=request.host_header)
+            says = request.host_header
+            if says in (bound.host, bound.sni) and bound.table is self.house.table:
+                return bound.scope.rule  # nearly always
+            scope = self._decide(client, bound.host, bound.port, sni=bound.sni, host_header=says)
             return scope.rule or bound.scope.rule
         scope = self._decide(client, request.host, request.port, host_header=request.host_header)
         if scope.named_by == "host" and self._egress(request.host, request.port, None):
