@@ -58,7 +58,7 @@ def test_credentials_go(line: str) -> None:
     [
         "[127.0.0.1:52070] server connect api.openai.com:443 (104.18.7.192:443)",
         "Streaming response from api.openai.com.",
-        "mitmesh stages: scope identity route commit meter metrics; rules 01ab; audit in /home/key=/x",
+        "mitmesh stages: scope identity route commit meter metrics; rules 01ab; audit in /data/key=/x",
         "rules/mesh.yaml:4: limits.body_bytes: must be greater than or equal to 1048576; found '200000'",
         "stage cache failed in request: ValueError at cache.py:12",
         "http://127.0.0.1:8080",

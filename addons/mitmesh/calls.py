@@ -340,10 +340,10 @@ class Calls:
         self._cut_off(flow)
 
     def approved(self, client_id: str, host: str, port: int) -> Exchange | None:
-        """The open call of this client that the stages let go to this destination, if there is one."""
+        """The open call of this client that the stages let go to this destination (`""`: to any), if there is one."""
         for flow_id in self._of_client.get(client_id, ()):
             x = self.open[flow_id]
-            if x.forwarded and x.target and (x.target.host, x.target.port) == (host, port):
+            if x.forwarded and x.target and (not host or (x.target.host, x.target.port) == (host, port)):
                 return x
         return None
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mitmproxy import http
-from mitmproxy.proxy.mode_specs import ReverseMode
+from mitmproxy.proxy.mode_specs import ReverseMode, UpstreamMode
 
 from mitmesh.egress import egress_refused
 from mitmesh.exchange import Connection, ConnectionKind
@@ -170,8 +170,9 @@ class Connections:
         data.server.error = OURS + why if why else None
 
     def _why_not(self, client: connection.Client, host: str, port: int) -> str | None:
-        call = self._approved(client.id, host, port)
-        if call and _aimed_by_us(call):
+        carried = is_carrier(client, host, port)
+        call = self._approved(client.id, *(("", 0) if carried else (host, port)))
+        if call and (carried or _aimed_by_us(call)):
             return None
         scope = self._decide(client, None, port, address=host)
         if not call:
@@ -181,7 +182,7 @@ class Connections:
                 return "no call was allowed to this LLM host"
             if (bound and not passes) or self.is_gateway(client):
                 return "no call was allowed on this connection"
-        refused = self._egress(host, port, scope.rule)
+        refused = None if carried else self._egress(host, port, scope.rule)
         return f"{host}:{port} {refused}" if refused else None
 
     def connected(self, data: ServerConnectionHookData) -> None:
@@ -190,6 +191,11 @@ class Connections:
         if server.address is None or not server.peername:
             return
         host, port = server.address[:2]
+        if is_carrier(client, host, port):
+            bound = self._bound.get(client.id)
+            if bound and bound.scope.kind == "tunnel":
+                self._tell(ConnectionKind.TUNNELLED, client, bound)
+            return
         call = self._approved(client.id, host, port)
         if call and _aimed_by_us(call):
             return
@@ -266,3 +272,9 @@ class Connections:
 def _aimed_by_us(call: Exchange) -> bool:
     """Did the rules choose where this call goes, and not its client?"""
     return call.via == "gateway" or call.local is not None
+
+
+def is_carrier(client: connection.Client, host: str, port: int) -> bool:
+    """Is this the proxy that mode `upstream:` sends everything through? The operator named it on the command line."""
+    mode = client.proxy_mode
+    return isinstance(mode, UpstreamMode) and mode.address == (host, port)
