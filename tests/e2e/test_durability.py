@@ -103,6 +103,7 @@ def test_strict_survives_kill(make_mesh: MakeMesh, provider: Provider) -> None:
     assert mesh.stop() == 0
 
 
+@pytest.mark.slow
 def test_async_loses_little_to_kill(make_mesh: MakeMesh, provider: Provider) -> None:
     """Async: of calls answered more than 200 ms before kill -9 none is lost; the rest is there as a whole or not."""
     mesh = make_mesh().start()
@@ -116,6 +117,7 @@ def test_async_loses_little_to_kill(make_mesh: MakeMesh, provider: Provider) -> 
     assert mesh.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("durability", ["async", "strict"])
 def test_nothing_is_lost_to_sigterm(durability: str, make_mesh: MakeMesh, provider: Provider) -> None:
     """A process told to stop under load has a finished row for every call that the provider saw, and its texts."""

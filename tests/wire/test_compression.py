@@ -187,7 +187,9 @@ def test_a_zstd_window_over_8_mib_is_bad() -> None:
         decompress(stream.compress(b"x") + stream.flush(), "zstd", 100)
 
 
-@pytest.mark.parametrize(("encoding", "empty"), [("gzip", gzip.compress(b"")), ("zstd", zstandard.compress(b""))], ids=["gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("encoding", "empty"), [("gzip", gzip.compress(b"")), ("zstd", zstandard.compress(b""))], ids=["gzip", "zstd"]
+)
 def test_very_many_empty_members_are_bad(encoding: str, empty: bytes) -> None:
     """Members cost time even where they give nothing."""
     assert decompress(empty * 5_000, encoding, 0) == b""
