@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import http
 
 from mitmesh import replies
-from mitmesh.answering import Tap, framing_of, read_json
+from mitmesh.answering import Tap, changed_json, framing_of, read_json
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Call, Dialect, Framing, Operation
 from mitmesh.exchange import (
@@ -249,6 +249,9 @@ class Calls:
             flow.response = replies.failed(x, failed)
             x.origin, x.status = Origin.PROXY, flow.response.status_code
             return Outcome.REFUSED
+        if (changed := changed_json(x)) is not None:
+            response.headers.pop("content-encoding", None)
+            response.content = changed
         if x.via == "gateway":
             replies.mark_cost(response, x)
         return Outcome.ANSWERED

@@ -216,6 +216,8 @@ class Exchange:
     """Did any byte of it leave for a provider?"""
     status: int | None = None
     answer: Answer | None = None
+    answer_body: Body | None = None
+    """A JSON answer that a stage's `response` may still change; None for streams."""
     response_bytes: int = 0
     usage: Usage | None = None
     cost: int | None = None

@@ -10,6 +10,7 @@ from mitmesh.dialects.base import Provenance
 from mitmesh.exchange import Mode
 from mitmesh.rules.checks import PiiRegex, Word
 from mitmesh.rules.models import _Model
+from mitmesh.rules.pii_return import PiiOutput, PiiSigning, PiiVault
 
 type TypeName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,39}$")]
 type Treatment = Literal["replace", "mask", "hash", "refuse", "allow"]
@@ -115,3 +116,12 @@ class Pii(_Model):
         default_factory=list, description="Models for names, streets and organisations; none is shipped."
     )
     finder: PiiFinder = Field(default_factory=PiiFinder, description="The processes that search.")
+    output: PiiOutput = Field(
+        default_factory=PiiOutput, description="What is done with values in answers that the caller did not send."
+    )
+    vault: PiiVault = Field(
+        default_factory=PiiVault, description="What is kept for conversations whose history lives at the provider."
+    )
+    signing: PiiSigning | None = Field(
+        default=None, description="Credentials to sign changed bodies with that came signed (AWS, Bedrock)."
+    )
