@@ -13,8 +13,9 @@ from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.guard import Guard
+from mitmesh.reading import read
 from mitmesh.redaction.findings import Finding, Health
-from mitmesh.rules import HostRule, Mesh
+from mitmesh.rules import HostRule, Limits, Mesh
 from mitmesh.rules.models import Content
 from mitmesh.rules.pii import Pii
 from mitmesh.stages.redact import Redact
@@ -63,13 +64,20 @@ def rules(mode: Mode = Mode.ENFORCE, **pii: Any) -> Any:
     )  # fmt: skip
 
 
-def exchange(dialect: str, doc: Any, path: str = "/", rules_: Any = None, **headers: str) -> Exchange:
-    """A call as the engine would make it of this body."""
-    from mitmesh.reading import read
-    from mitmesh.rules import Limits
+PATHS = {
+    "anthropic": "/v1/messages",
+    "openai_chat": "/v1/chat/completions",
+    "openai_responses": "/v1/responses",
+    "openai_embeddings": "/v1/embeddings",
+    "gemini": "/v1beta/models/m:generateContent",
+    "generic": "/v1/other",
+}
 
+
+def exchange(dialect: str, doc: Any, path: str = "", rules_: Any = None, **headers: str) -> Exchange:
+    """A call as the engine would make it of this body."""
     raw = doc if isinstance(doc, bytes) else json.dumps(doc).encode()
-    spoken = DIALECTS[dialect]
+    spoken, path = DIALECTS[dialect], path or PATHS[dialect]
     reading = read(raw, spoken, path, {"content-type": "application/json"}, Limits())
     host = HostRule(id="test", match=["llm.example"], provider="test")
     x = Exchange(
@@ -114,4 +122,4 @@ def stream_chunks(
         out.append(tap(raw[at : at + size]))
         at, turn = at + size, turn + 1
     out.append(tap(b""))
-    return [[piece] if isinstance(piece, bytes) else piece for piece in out]
+    return [[p for p in ([piece] if isinstance(piece, bytes) else piece) if p] for piece in out]

@@ -11,9 +11,10 @@ from mitmesh.redaction.jsonview import JsonView
 
 texts = st.text(alphabet=st.sampled_from('ab@"\\/\n\té🦊{}[]:,<1'), max_size=8)
 documents = st.recursive(
-    st.none() | st.integers() | texts, lambda below: st.lists(below, max_size=3) | st.dictionaries(texts, below, max_size=3),
+    st.none() | st.integers() | texts,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(texts, below, max_size=3),
     max_leaves=8,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(
