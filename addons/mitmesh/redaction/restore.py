@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from mitmesh.wire.jsontext import Body
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Answer
 
+_REPEATED = ("error", "instructions", "metadata", "user", "tools", "prompt", "safety_identifier", "prompt_cache_key")
+"""Fields of the request that OpenAI's response objects repeat, and errors, which may quote it."""
 _DATA_LINE = re.compile(rb"^data:[^\r\n]*\r?\n?", re.MULTILINE)
 
 
@@ -22,10 +24,21 @@ def restore_body(body: Body, dialect: Dialect, table: Table, *, structured: bool
     """Put the values back into a whole JSON answer, its error message included. `structured`: the visible text is
     itself a JSON document."""
     texts = [(text.path, text.text, is_json(text, structured)) for text in dialect.answer_texts(body.doc)]
-    texts += [(path, text, False) for path, text in strings(obj(body.doc).get("error"), ("error",))]
-    for path, text, inner in texts:
+    for path, text, inner in [*texts, *_besides(body.doc)]:
         if (restored := table.restore(text, is_json=inner)) != text:
             body.set(path, restored)
+
+
+def _besides(doc: Any) -> Iterator[tuple[Path, str, bool]]:
+    """What else of an answer or event may quote the request: an error's message, and what a provider repeats of it."""
+    if not isinstance(doc, dict):
+        return
+    for base, fields in (((), doc), (("response",), obj(doc.get("response")))):
+        for key in _REPEATED:
+            if value := fields.get(key):
+                yield from ((path, text, False) for path, text in strings(value, (*base, key)))
+    if doc.get("type") == "error" and isinstance(doc.get("message"), str):
+        yield ("message",), doc["message"], False
 
 
 def restore_answer(answer: Answer, table: Table, *, structured: bool = False) -> None:
@@ -90,6 +103,9 @@ class RestoreStream:
             new = self._table.restore(whole, is_json=is_json(text, self._structured))
             if new != text.text:
                 changed[text.path] = new
+        for path, said, _ in _besides(doc):
+            if (new := self._table.restore(said)) != said:
+                changed[path] = new
         return changed
 
     def _released(self, ends: Sequence[str]) -> list[Event]:
