@@ -88,9 +88,9 @@ def to_plain(found: Sequence[Finding]) -> list[Plain]:
     return [(each.start, each.end, each.type, each.rule_id, each.score) for each in found]
 
 
-def from_plain(rows: Sequence[Any]) -> list[Finding]:
-    """As the worker found them."""
-    return [Finding(*row) for row in rows]
+def from_plain(rows: Sequence[Any], offset: int = 0) -> list[Finding]:
+    """As the worker found them, in a text that begins `offset` characters before the one it was given."""
+    return [Finding(start + offset, end + offset, *rest) for start, end, *rest in rows]
 
 
 def without_overlap(found: Sequence[Finding]) -> list[Finding]:

@@ -48,7 +48,7 @@ class PiiPattern(_Model):
     entropy: Annotated[str, Field(pattern=r"^[0-9](\.[0-9]{1,2})?$")] | None = Field(
         default=None, description="Least Shannon entropy of the value, in bits per character; quote it."
     )
-    check: Literal["luhn", "jwt", "mixed", "assigned", "password"] | None = Field(
+    check: Literal["luhn", "jwt", "mixed", "assigned", "password", "encoded"] | None = Field(
         default=None, description="What the value must also pass."
     )
     score: int = Field(default=90, ge=1, le=100, description="How sure a match is, in percent.")
