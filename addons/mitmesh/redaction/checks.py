@@ -109,14 +109,15 @@ def encoded(value: str) -> bool:
 
 _REFERENCE = re.compile(
     r"[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+(?:\(.*)?|[A-Za-z_][\w.]*\(.*|\$[A-Za-z_{(].*|%[A-Za-z_]+%|&[A-Za-z_]\w*"
-    r"|process\.env.*|os\.environ.*"
+    r"|process\.env.*|[A-Za-z_]\w*=[^=].*|os\.environ.*"
 )
 _PATH = re.compile(r"(?:[A-Za-z]:\\|\.{0,2}/|~/)?[\w.+-]*(?:[/\\][\w.+-]+)+|[\w-]+(?:\.[\w-]+)*\.[A-Za-z]\w{1,4}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NAME = re.compile(r"[\w.-]{0,60}\Z")
 
-_PASSWORDS = frozenset({"password", "passwd", "pass", "passphrase", "pwd", "passwort"})
+_EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo", "bar"})
+_PASSWORDS = frozenset({"password", "passwd", "pass", "passphrase", "passcode", "pwd", "passwort"})
 _SURE = frozenset({"token", "secret", "credentials", "credential", "creds", "cred"}) | _PASSWORDS
 _UNSURE = frozenset({"key", "auth", "login", "salt"})
 
@@ -137,7 +138,9 @@ _HARMLESS = _set(
 
 def password(value: str) -> bool:
     """Could it be a password somebody uses: no reference to a variable, no placeholder?"""
-    return len(value) >= 3 and not placeholder(value) and not _REFERENCE.fullmatch(value)
+    if len(value) < 3 or value.lower() in _EXAMPLES or value.startswith("//"):
+        return False
+    return not placeholder(value) and not _REFERENCE.fullmatch(value)
 
 
 def assigned(before: str, name: str, value: str) -> bool:
@@ -181,4 +184,4 @@ def _strange_case(value: str) -> bool:
 
 def _is_word(value: str) -> bool:
     """Words joined by signs, one number at most: an identifier, no secret (`user-pass-2`, `db_password`)."""
-    return bool(re.fullmatch(r"[A-Za-z]+(?:[_.-][A-Za-z]+)*(?:[_.-]\d{1,4})?", value))
+    return bool(re.fullmatch(r"_*[A-Za-z]+(?:[_.-]+[A-Za-z]+)*(?:[_.-]\d{1,4})?", value))

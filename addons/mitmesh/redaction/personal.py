@@ -79,7 +79,7 @@ def cards(text: str) -> Iterator[Span]:
     for match in _CARD.finditer(text):
         groups = re.split(r"[ -]", match[0])
         digits = "".join(groups)
-        if len(set(digits)) < 3 or not checks.luhn(digits):
+        if len(set(digits)) < 2 or not checks.luhn(digits):
             continue
         known = checks.card_network(digits)
         if len(groups) == 1:
@@ -120,9 +120,9 @@ _IPV4 = re.compile(
 _VERSION = re.compile(
     r"(?i)(?:\b(?:v|ver|version|versions|release|released|build|firmware|rev|revision|upgrade[ds]?(?: to)?|section|"
     r"chapter|clause|oid|tag|sdk|driver|assembly\w*|fileversion|productversion)\b\W{0,8}(?:\w{1,12}\W{1,3})?|[=<>~^]=\s?|[\^~]|"
-    r"[A-Za-z)][-/_@])\Z"
+    r"[A-Za-z)][-/_])\Z"
 )
-_ADDRESS = re.compile(r"(?i)(?://|@|\b(?:ips?|ipv4|addr|address|hosts?|from|server|ping|ssh|gateway|dns)\b\W{0,4})\Z")
+_ADDRESS = re.compile(r"(?i)(?://|\b(?:ips?|ipv4|addr|address|hosts?|from|server|ping|ssh|gateway|dns)\b\W{0,4})\Z")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])")
 
 
@@ -146,9 +146,12 @@ def _ipv4(value: str, before: str, after: str) -> float:
         return 0
     if _VERSION.search(before) and not before.endswith("//"):
         return 0
+    if re.search(r"\d\.\d+[ ,]\Z", before):
+        return 0.3  # one of a row of numbers, as drawings are made of
     if ipaddress.IPv4Address(value).is_private or _ADDRESS.search(before) or re.match(r":\d", after):
         return 0.75
-    return 0.3 if max(octets) <= 40 or octets.count(0) > 1 else 0.7
+    doubtful = max(octets) <= 40 or octets.count(0) > 1 or (octets[0] <= 2 and octets[1] < 40)  # versions, OIDs
+    return 0.3 if doubtful else 0.7
 
 
 def _is_host6(value: str) -> bool:

@@ -59,8 +59,10 @@ class Phones:
             return 0  # decimals, coordinates
         if set(digits) <= {"0", "1"} or (len(groups) > 4 and max(map(len, groups)) < 2):
             return 0  # binary; loose digits
-        if digits.startswith("00"):
-            return self._international("+" + digits[2:], separated=True) if groups[0] != "00" or len(groups) < 6 else 0
+        if [len(group) for group in groups] in ([5, 4], [4] * len(groups)):
+            return 0.25  # a ZIP code; code points, as hex dumps have them
+        if groups[0].startswith("00"):
+            return self._international("+" + digits[2:], separated=True) if len(groups) < 6 else 0
         if _NANP.fullmatch(number):
             return 0.6
         if re.match(r"\(\d{1,5}\)", number) and not re.match(r"\((?:19|20)\d\d\)", number):
