@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitmesh.exchange import Exchange
+from mitmesh.redaction.finder import Finder
 from mitmesh.stage import Stage
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.identity import Identity
 from mitmesh.stages.meter import Meter
 from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.redact import Redact
 from mitmesh.stages.route import Route
 from mitmesh.stages.scope import Scope
 
@@ -28,6 +30,7 @@ class Site:
 CATALOG: dict[str, Callable[[Site], Stage]] = {
     "scope": lambda _: Scope(),
     "identity": lambda _: Identity(),
+    "redact": lambda site: Redact(site.data, Finder()),
     "route": lambda site: Route(site.demo),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
