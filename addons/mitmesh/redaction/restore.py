@@ -11,6 +11,7 @@ from mitmesh.dialects.base import AnswerText, Dialect, Event, Kind, Path
 from mitmesh.dialects.walk import obj, strings
 from mitmesh.redaction.placeholders import Table
 from mitmesh.wire.jsontext import Body
+from mitmesh.wire.splice import dumps
 
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Answer
@@ -91,9 +92,9 @@ class RestoreStream:
         """See Transform: what is left unfinished passes as it is."""
         return self._released([""])
 
-    def _texts(self, event: Event, doc: Any, ends: Sequence[str]) -> dict[Path, str]:
-        """What the event's texts become, where that is something else."""
-        changed: dict[Path, str] = {}
+    def _texts(self, event: Event, doc: Any, ends: Sequence[str]) -> dict[Path, tuple[str, str]]:
+        """The event's texts that become something else: as they are, and as they become."""
+        changed: dict[Path, tuple[str, str]] = {}
         for text in self._dialect.event_texts(doc):
             held = self._held.pop(text.channel, None) if text.channel else None
             whole = held.text + text.text if held else text.text
@@ -102,10 +103,10 @@ class RestoreStream:
                 whole = whole[:-kept]
             new = self._table.restore(whole, is_json=is_json(text, self._structured))
             if new != text.text:
-                changed[text.path] = new
+                changed[text.path] = (text.text, new)
         for path, said, _ in _besides(doc):
             if (new := self._table.restore(said)) != said:
-                changed[path] = new
+                changed[path] = (said, new)
         return changed
 
     def _released(self, ends: Sequence[str]) -> list[Event]:
@@ -123,10 +124,20 @@ def _ended(channel: str, ends: Sequence[str]) -> bool:
     return any(not end or channel == end or channel.startswith(end + ".") for end in ends)
 
 
-def rewritten(event: Event, doc: Any, changed: dict[Path, str]) -> Event:
-    """The event with other texts; all else keeps its bytes. `doc` is the event's own and is changed."""
+def rewritten(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> Event:
+    """The event with other texts (`changed`: the old and the new by path); all else keeps its bytes."""
+    data = event.data
+    for old, new in changed.values():
+        said = dumps(old).encode("utf-8", "surrogatepass")
+        if data.count(said) != 1:  # it is written otherwise, or stands there twice: find its place
+            return _spliced(event, doc, changed)
+        data = data.replace(said, dumps(new).encode("utf-8", "surrogatepass"))
+    return Event(_framed(event, data), data, event.name)
+
+
+def _spliced(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> Event:
     body = Body(event.data, doc)
-    for path, text in changed.items():
+    for path, (_, text) in changed.items():
         body.set(path, text)
     data = body.render()
     return Event(_framed(event, data), data, event.name)
