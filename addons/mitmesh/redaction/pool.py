@@ -49,14 +49,14 @@ class _Process:
         self.pid = process.pid
 
     @classmethod
-    async def spawn(cls, hello: dict[str, Any]) -> _Process:
+    async def spawn(cls, command: Sequence[str], hello: dict[str, Any]) -> _Process:
         """Start one and wait until it is ready; FinderFailed where it is not."""
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         # No key of ours is any business of theirs, and nothing is fetched.
         environment |= {"PYTHONPATH": str(_ADDONS), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "TOKENIZERS_PARALLELISM": "false"}
+        environment |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *_COMMAND, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            sys.executable, *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL, env=environment, limit=2**20,
         )  # fmt: skip
         worker = cls(process)
@@ -73,6 +73,11 @@ class _Process:
             raise FinderFailed(f"a worker did not start: {answer.get('failed', 'no reason given')}")
         return worker
 
+    @property
+    def alive(self) -> bool:
+        """Does it still run, as far as the event loop has heard?"""
+        return self._process.returncode is None
+
     async def ask(self, message: Any) -> Any:
         """Send a message and wait for the answer."""
         assert self._process.stdin is not None and self._process.stdout is not None
@@ -82,7 +87,7 @@ class _Process:
 
     async def kill(self) -> None:
         """End it at once, whatever it does, and wait until it is gone."""
-        if self._process.returncode is None:
+        if self.alive:
             try:
                 self._process.kill()
             except ProcessLookupError:
@@ -91,9 +96,11 @@ class _Process:
 
 
 class Pool:
-    """`pii` are the rules as JSON; `seconds` is the longest one job may take."""
+    """`pii` are the rules as JSON; `seconds` is the longest one job may take; `command` is what a worker runs, after
+    the interpreter."""
 
-    def __init__(self, pii: str, workers: int, seconds: float) -> None:
+    def __init__(self, pii: str, workers: int, seconds: float, command: Sequence[str] = _COMMAND) -> None:
+        self._command = command
         self._hello = {"pii": pii, "seconds": seconds}
         self._seconds = seconds
         self._size = workers
@@ -109,16 +116,10 @@ class Pool:
         self.restarts = 0
 
     async def start(self) -> None:
-        """Start all workers and wait for them. Raises FinderFailed where one cannot."""
-        spawning = (_Process.spawn(self._hello) for _ in range(self._size))
-        started = await asyncio.gather(*spawning, return_exceptions=True)
-        failed = next((each for each in started if isinstance(each, BaseException)), None)
-        if failed is not None:
-            await asyncio.gather(*(each.kill() for each in started if isinstance(each, _Process)))
-            raise failed
-        for slot, process in enumerate(started):
-            assert isinstance(process, _Process)
-            self._running[slot] = process
+        """Start the first worker and wait for it; the others follow, so that they do not keep it from being ready.
+        Raises FinderFailed where it cannot be started."""
+        self._running[0] = await _Process.spawn(self._command, self._hello)
+        for slot in range(self._size):
             self._tasks.append(asyncio.create_task(self._serve(slot), name=f"redaction worker {slot}"))
 
     async def stop(self) -> None:
@@ -174,6 +175,11 @@ class Pool:
             self._queued -= job.size
             if job.result.done():
                 continue
+            if not self._running[slot].alive:  # killed from outside; no fault of this job's
+                await self._running.pop(slot).kill()
+                self._queued += job.size
+                self._queue.put_nowait(job)
+                continue
             try:
                 failure = await self._work(self._running[slot], job)
             except asyncio.CancelledError:
@@ -205,7 +211,7 @@ class Pool:
         """Start a process for this slot, trying until one runs. While none does in any slot, calls fail at once."""
         for wait in itertools.chain((0.5, 1, 2, 5, 10), itertools.repeat(30)):
             try:
-                self._running[slot] = await _Process.spawn(self._hello)
+                self._running[slot] = await _Process.spawn(self._command, self._hello)
             except (FinderFailed, OSError) as error:
                 self._down[slot] = str(error)
                 log.error("redaction: %s; trying again in %s s", error, wait)
