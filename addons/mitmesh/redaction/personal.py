@@ -166,6 +166,8 @@ def _is_host6(value: str) -> bool:
 
 
 _WEB = re.compile(rf"(?:://(?:[^\s/?#@\"'<>]{{1,100}}@)?|(?<![\w.-])(?=[wW]{{3}}\.))({_HOST})")
+_FILES = frozenset({"py", "rs", "sh", "pl", "md", "cc", "so", "ps", "zip", "mov", "app", "net", "id", "name", "info"})
+"""Top-level domains that are more often a file or an attribute where no URL says otherwise."""
 _BARE = re.compile(rf"(?<![\w.@/-])({_HOST})(?![\w@(-])")
 
 
@@ -177,7 +179,7 @@ def domains(text: str) -> Iterator[Span]:
             yield match.start(1), match.start(1) + len(host), 0.6
     for match in _BARE.finditer(text):
         host = _without_tail(match[1])
-        if host and len(host) == len(match[1]):
+        if host and len(host) == len(match[1]) and host.rpartition(".")[2].lower() not in _FILES:
             yield match.start(1), match.end(1), 0.2
 
 
