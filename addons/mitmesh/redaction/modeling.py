@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,17 @@ def _spacy(rule: PiiModel) -> Any:
 
     if not (spacy.util.is_package(rule.name) or Path(rule.name).exists()):
         raise ModelMissing(f"models: {rule.id}: spaCy has no such package or folder; install it beside mitmesh")
-    return spacy.load(rule.name)
+    with _loading(rule):
+        return spacy.load(rule.name)
+
+
+@contextmanager
+def _loading(rule: PiiModel) -> Iterator[None]:
+    """What the libraries say of a model they cannot load, as one line."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelMissing(f"models: {rule.id}: cannot be loaded ({type(error).__name__}); is it all there?") from None
 
 
 class _Names(LocalRecognizer):
@@ -86,7 +97,8 @@ class Gliner(_Names):
             from gliner import GLiNER  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             raise ModelMissing(f"models: {rule.id}: the gliner package is not installed") from None
-        self.model = GLiNER.from_pretrained(rule.name, local_files_only=True)
+        with _loading(rule):
+            self.model = GLiNER.from_pretrained(rule.name, local_files_only=True)
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
         """Its spans, under our types."""
@@ -107,12 +119,13 @@ class Transformers(_Names):
             from transformers import pipeline  # type: ignore[import-not-found, unused-ignore]
         except ImportError:
             raise ModelMissing(f"models: {rule.id}: the transformers package is not installed") from None
-        self.model = pipeline(
-            "token-classification",
-            model=rule.name,
-            aggregation_strategy="simple",
-            model_kwargs={"local_files_only": True},
-        )
+        with _loading(rule):
+            self.model = pipeline(
+                "token-classification",
+                model=rule.name,
+                aggregation_strategy="simple",
+                model_kwargs={"local_files_only": True},
+            )
 
     def analyze(self, text: str, entities: list[str], nlp_artifacts: NlpArtifacts) -> list[RecognizerResult]:
         """Its spans, under our types."""
