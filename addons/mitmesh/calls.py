@@ -164,6 +164,7 @@ class Calls:
         flow.request.headers.update(x.host.inject_headers)
         if x.local:
             x.origin = Origin.PROXY
+            x.upstream = x.target
             x.target = self.house.loopback.open(x, x.local)
             flow.request.headers.update(self.house.loopback.pass_for(x))
         assert x.target

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Answer, Call, Dialect, Framing, Headers, Operation, Usage
 
 if TYPE_CHECKING:
+    from mitmesh.loopback import Head
     from mitmesh.rules import HostRule, Rules
     from mitmesh.wire.jsontext import Body
 
@@ -227,8 +228,10 @@ class Exchange:
     """Ends the reading of a stream, at its own end or not, so that `answer` has all that was delivered."""
     edits_stream: bool = False
     """Will a stage change the answer's stream? Then the provider is asked for identity encoding."""
-    local: Callable[[Exchange], AsyncIterator[bytes]] | None = None
+    local: Callable[[Exchange], AsyncIterator[bytes | Head]] | None = None
     """Serves it from inside this process, through the loopback upstream, in place of `target`."""
+    upstream: Target | None = None
+    """The `target` in whose place it is served so."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What a stage keeps for itself between its methods, under its own name."""
 

@@ -98,7 +98,7 @@ class RestoreStream:
         for text in self._dialect.event_texts(doc):
             held = self._held.pop(text.channel, None) if text.channel else None
             whole = held.text + text.text if held else text.text
-            if text.channel and not _ended(text.channel, ends) and (kept := self._table.held(whole)):
+            if text.channel and not ended(text.channel, ends) and (kept := self._table.held(whole)):
                 self._held[text.channel] = _Held(whole[-kept:], event, doc, text.path)
                 whole = whole[:-kept]
             new = self._table.restore(whole, is_json=is_json(text, self._structured))
@@ -114,13 +114,14 @@ class RestoreStream:
         if not self._held or not ends:
             return []
         released = []
-        for channel in [channel for channel in self._held if _ended(channel, ends)]:
+        for channel in [channel for channel in self._held if ended(channel, ends)]:
             held = self._held.pop(channel)
             released.append(_more(held, self._dialect.more(held.doc, held.path, held.text)))
         return released
 
 
-def _ended(channel: str, ends: Sequence[str]) -> bool:
+def ended(channel: str, ends: Sequence[str]) -> bool:
+    """Is this channel among those that `Dialect.ends` names?"""
     return any(not end or channel == end or channel.startswith(end + ".") for end in ends)
 
 

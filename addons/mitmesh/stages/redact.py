@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.dialects.base import Event, Framing
+from mitmesh.dialects.base import Event, Framing, Operation
 from mitmesh.exchange import Action, Mode
+from mitmesh.redaction.output import Output
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
 from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
@@ -51,12 +52,13 @@ class _State:
 
 
 class Redact(Stage):
-    """Finds, replaces and restores. `data` is the folder of the keys and the vault; `finder` does the searching."""
+    """Finds, replaces and restores. `data` is the folder of the keys and the vault; `finder` does the searching;
+    `trust` is a file of CA certificates for providers (see Output)."""
 
     name = "redact"
 
-    def __init__(self, data: Path, finder: Finds) -> None:
-        self.finder, self.vault = finder, Vault(data)
+    def __init__(self, data: Path, finder: Finds, trust: str | None = None) -> None:
+        self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust)
         self._data = data
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,11 +76,14 @@ class Redact(Stage):
 
     async def stop(self) -> None:
         """End the finder, close the vault."""
-        await asyncio.gather(self.finder.stop(), self.vault.stop())
+        await asyncio.gather(self.output.stop(), self.finder.stop(), self.vault.stop())
 
     async def request(self, x: Exchange) -> None:
         """Replace what must not leave. A finder that fails raises, and the call is refused."""
         x.notes[STORED_TEXTS] = Withheld()  # until all is well
+        if (rule := x.rules.pii.output).action != "allow" and x.operation is Operation.CHAT and x.body:
+            said = "\0".join(text.text for text in x.call.texts)
+            x.local = lambda x: self.output.serve(x, said, rule)
         history = x.call.history_at_provider
         caller = x.credential or x.client
         known = await self.vault.load(caller, history) if history else None
