@@ -98,6 +98,9 @@ def canaries() -> Iterator[tuple[str, str, dict[str, Any]]]:
             if isinstance(doc, dict):
                 canary = f"canary.{dialect.replace('_', '')}{number}@northwind-traders.com"
                 yield canary, dialect, placed(doc, canary)
+        if dialect not in ("openai_embeddings", "generic"):
+            canary = f"canary.{dialect.replace('_', '')}name@northwind-traders.com"
+            yield canary, dialect, {**placed(next(iter(cells.values())), canary), "unknown": {canary: {"x": 1}}}
 
 
 def canary_in(text: bytes) -> list[bytes]:

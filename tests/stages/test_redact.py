@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -544,3 +545,28 @@ async def test_signed_again(stage: Redact, monkeypatch: pytest.MonkeyPatch) -> N
     await stage.request(x)
     assert x.refusal is None
     assert "Credential=AKIDOURS/" in x.headers["authorization"] and "/us-east-1/bedrock/" in x.headers["authorization"]
+
+
+# --- what is no string value ---
+
+
+async def test_names_and_numbers(stage: Redact) -> None:
+    """Names of members and long numbers are looked at too; both come back under their names."""
+    stage.finder = Finder(re.compile(r"(?P<EMAIL>[\w.]+@[\w.]+\w)|(?P<CARD>\b4\d{15}\b)"))
+    book = {ANN: {"card": 4111111111111111, "n": 12345678}, "x": [4111111111111111]}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": book}
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [call]}]
+    x = exchange("anthropic", {"model": "m", "max_tokens": 1, "messages": messages})
+    await stage.request(x)
+    left = json.loads(sent(x))["messages"][1]["content"][0]["input"]
+    assert left == {"<EMAIL_1>": {"card": "<CARD_1>", "n": 12345678}, "x": ["<CARD_1>"]}
+    answer = {"type": "message", "content": [{**call, "input": {"<EMAIL_1>": {"to": "<CARD_1>"}}}]}
+    back = back_json(stage, x, answer)
+    assert back["content"][0]["input"] == {ANN: {"to": "4111111111111111"}}
+
+
+async def test_names_that_are_masked_alike(stage: Redact) -> None:
+    """Two names that become the same both stay."""
+    x = exchange("generic", {ANN: 1, BOB: 2}, rules_=rules(action="mask"))
+    await stage.request(x)
+    assert json.loads(sent(x)) == {"********": 1, "********_": 2}

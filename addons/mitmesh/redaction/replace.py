@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mitmesh.dialects.base import Provenance, Text
@@ -18,6 +18,7 @@ MASK = "********"
 """What comes in the place of a masked value; its length tells nothing."""
 _SHORTEST = 3
 """Characters; a shorter value is replaced where it was found, and not looked for elsewhere."""
+_BEGINNING = 16
 _LONG = 12
 """Characters; a shorter value is looked for as whole words only."""
 
@@ -88,32 +89,33 @@ def redact(
 
 
 def _spans(read: str, view: JsonView | None, found: Sequence[Finding]) -> list[Span]:
-    """The findings and literals of one text, without overlap, in order; of JSON, each within one string."""
+    """The findings (in order, without overlap) and literals of one text, the same way; of JSON, each within one string.
+    Where the two meet, the longer one stays whole, and of a finding nothing is left out."""
     spans: list[Span] = []
-    for start, end in literals(read):
-        spans.append(Span(start, end, LITERAL, read[start:end]))
     for finding in found:
         parts = view.within(finding.start, finding.end) if view else [(finding.start, finding.end)]
         for start, end in parts:
-            _add(spans, Span(start, end, finding.type, read[start:end], len(parts) > 1))
-    if len(spans) > 1:
-        spans.sort()
+            spans.append(Span(start, end, finding.type, read[start:end], len(parts) > 1))
+    for start, end in literals(read):
+        _add(spans, Span(start, end, LITERAL, read[start:end]))
     return spans
 
 
-def _add(spans: list[Span], new: Span) -> None:
-    """Add what does not lie in another; a finding that only meets a literal is cut, so that nothing of it is left."""
-    for old in [old for old in spans if old.start < new.end and old.end > new.start]:
-        if old.start <= new.start and new.end <= old.end:
+def _add(spans: list[Span], literal: Span) -> None:
+    """Add a literal, unless it lies in a finding; findings that meet it lose to it what they share."""
+    first = bisect_right(spans, literal.start, key=lambda span: span.end)
+    last = first
+    rest: list[Span] = []
+    while last < len(spans) and spans[last].start < literal.end:
+        old = spans[last]
+        if old.start <= literal.start and literal.end <= old.end:
             return
-        if new.start <= old.start and old.end <= new.end:
-            spans.remove(old)
-        elif new.start < old.start:
-            new = Span(new.start, old.start, new.kind, new.value[: old.start - new.start], True)
-        else:
-            new = Span(old.end, new.end, new.kind, new.value[old.end - new.start :], True)
-    if new.start < new.end:
-        spans.append(new)
+        if old.start < literal.start:
+            rest.append(Span(old.start, literal.start, old.kind, old.value[: literal.start - old.start], True))
+        if old.end > literal.end:
+            rest.append(Span(literal.end, old.end, old.kind, old.value[literal.end - old.start :], True))
+        last += 1
+    spans[first:last] = sorted([*rest, literal])
 
 
 def _name(spans: list[list[Span]], texts: Sequence[Text], policy: Policy, names: Names) -> dict[str, str]:
@@ -139,11 +141,9 @@ def _everywhere(
     starts = [0]
     for text in read:
         starts.append(starts[-1] + len(text) + 1)
-    for value in sorted(wanted, key=len, reverse=True):
-        for form in _forms(value):
-            for at in _places(joined, form):
-                index = bisect_right(starts, at) - 1
-                _fill(spans[index], views[index], at - starts[index], form, kinds[value], value)
+    for at, form, value in places(joined, wanted):
+        index = bisect_right(starts, at) - 1
+        _fill(spans[index], views[index], at - starts[index], form, kinds[value], value)
 
 
 def _forms(value: str) -> Iterable[str]:
@@ -152,16 +152,43 @@ def _forms(value: str) -> Iterable[str]:
     return (value,) if escaped == value else (value, escaped)
 
 
-def _places(text: str, value: str) -> Iterable[int]:
-    at, words = text.find(value), len(value) < _LONG
-    while at >= 0:
-        end = at + len(value)
-        if not words or not (
-            (_is_word(value[0]) and _is_word(text[at - 1 : at]))
-            or (_is_word(value[-1]) and _is_word(text[end : end + 1]))
+def places(text: str, values: Iterable[str], few: int = 64) -> Iterator[tuple[int, str, str]]:
+    """Where the values stand in the text: place, form and value, longer forms first. Short ones as whole words only.
+
+    Up to `few` forms are looked for one by one. More (an agent reads a list of addresses) are looked for together, by
+    their beginnings, in time linear in the text."""
+    forms = [(form, value) for value in values for form in _forms(value)]
+    forms.sort(key=lambda pair: len(pair[0]), reverse=True)
+    hits = _one_by_one(text, forms) if len(forms) <= few else _together(text, forms)
+    for at, form, value in hits:
+        end = at + len(form)
+        if len(form) < _LONG and (
+            (_is_word(form[0]) and _is_word(text[at - 1 : at]))
+            or (_is_word(form[-1]) and _is_word(text[end : end + 1]))
         ):
-            yield at
-        at = text.find(value, at + 1)
+            continue
+        yield at, form, value
+
+
+def _one_by_one(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:
+    for form, value in forms:
+        at = text.find(form)
+        while at >= 0:
+            yield at, form, value
+            at = text.find(form, at + 1)
+
+
+def _together(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:
+    by_size: dict[int, dict[str, list[tuple[str, str]]]] = {}
+    for form, value in forms:
+        size = min(len(form), _BEGINNING)
+        by_size.setdefault(size, {}).setdefault(form[:size], []).append((form, value))
+    hits = []
+    for size, beginnings in by_size.items():
+        for at in range(len(text) - size + 1):
+            if same := beginnings.get(text[at : at + size]):
+                hits += [(at, form, value) for form, value in same if text.startswith(form, at)]
+    return iter(sorted(hits, key=lambda hit: -len(hit[1])))
 
 
 def _is_word(char: str) -> bool:
@@ -171,13 +198,11 @@ def _is_word(char: str) -> bool:
 def _fill(spans: list[Span], view: JsonView | None, start: int, form: str, kind: str, value: str) -> None:
     """One more place, unless it is known or cannot be edited."""
     end = start + len(form)
-    for span in spans:
-        if span.start >= end:
-            break
-        if span.end > start:
-            return
+    first = bisect_right(spans, start, key=lambda span: span.end)
+    if first < len(spans) and spans[first].start < end:
+        return
     if view is None or view.within(start, end) == [(start, end)]:
-        insort(spans, Span(start, end, kind, value))
+        spans.insert(first, Span(start, end, kind, value))
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import AnswerText, Dialect, Event, Kind, Path
 from mitmesh.dialects.walk import obj, strings
+from mitmesh.redaction.members import restore_names
 from mitmesh.redaction.placeholders import Table
 from mitmesh.wire.jsontext import Body
 from mitmesh.wire.splice import dumps
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _REPEATED = ("error", "instructions", "metadata", "user", "tools", "prompt", "safety_identifier", "prompt_cache_key")
 """Fields of the request that OpenAI's response objects repeat, and errors, which may quote it."""
+_NAMED = re.compile(rb'(?:>|u003[eE])[^"]*"\s*:')
+"""What may be a placeholder in the name of a member."""
 _DATA_LINE = re.compile(rb"^data:[^\r\n]*\r?\n?", re.MULTILINE)
 
 
@@ -28,6 +31,8 @@ def restore_body(body: Body, dialect: Dialect, table: Table, *, structured: bool
     for path, text, inner in [*texts, *_besides(body.doc)]:
         if (restored := table.restore(text, is_json=inner)) != text:
             body.set(path, restored)
+    if _NAMED.search(body.raw):
+        restore_names(body, table)
 
 
 def _besides(doc: Any) -> Iterator[tuple[Path, str, bool]]:

@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.dialects.base import Event, Framing, Operation
+from mitmesh.dialects.base import Event, Framing, Operation, Text
 from mitmesh.exchange import Action, Mode
+from mitmesh.redaction.members import members, write_members
 from mitmesh.redaction.output import Output
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
@@ -88,21 +89,23 @@ class Redact(Stage):
         caller = x.credential or x.client
         known = await self.vault.load(caller, history) if history else None
         names = self.vault.fresh(history) if history and known is None else Names(known)
-        redaction = await self._redaction(x, names) if x.call.texts else Redaction()
         doc = x.body.doc if x.body else None
+        others = members(doc)
+        redaction = await self._redaction(x, [*x.call.texts, *others], names)
         state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
         if state.table:
             state.structured = x.dialect.structured(doc)
             if x.dialect.keeps(doc) or history:
                 state.caller, state.conversation = caller, [history] if history else []
         x.notes[self.name] = state
-        self._write(x, redaction)
+        self._write(x, redaction, others)
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
 
-    async def _redaction(self, x: Exchange, names: Names) -> Redaction:
-        texts = x.call.texts
+    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
+        if not texts:
+            return Redaction()
         views = views_of(texts)
         found = await self.finder.find(as_read(texts, views))
         policy = Policy(x.rules, x.identity, x.provider)
@@ -113,21 +116,26 @@ class Redact(Stage):
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
 
-    def _write(self, x: Exchange, redaction: Redaction) -> None:
-        """Put the result into the exchange: verdicts, what is sent, what is stored."""
+    def _write(self, x: Exchange, redaction: Redaction, others: Sequence[Text]) -> None:
+        """Put the result into the exchange: verdicts, what is sent, what is stored. The last of the texts that were
+        looked at are `others`, which are no text positions and are not stored."""
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
-        refused = x.refusal is not None
-        texts = x.call.texts
-        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in redaction.stored.items()}
-        for index, new in redaction.sent.items():
-            text = texts[index]
-            text.text = new
-            if x.body and not refused:
-                x.body.set(text.path, new)
-        if refused:  # nothing is sent, so nothing else is stored whatever the rules keep
-            for index, new in redaction.stored.items():
+        texts, sent, stored = x.call.texts, redaction.sent, redaction.stored
+        count = len(texts)
+        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in stored.items() if index < count}
+        for index, new in sent.items():
+            if index < count:
                 texts[index].text = new
+        if x.refusal:  # nothing is sent, so nothing else is stored whatever the rules keep
+            for index, new in stored.items():
+                if index < count:
+                    texts[index].text = new
+        elif x.body:
+            for index, new in sent.items():
+                if index < count:
+                    x.body.set(texts[index].path, new)
+            write_members(x.body, others, {index - count: new for index, new in sent.items() if index >= count})
 
     def _decide(self, x: Exchange, decision: Decision, reason: str) -> None:
         if decision.action == "refuse":
