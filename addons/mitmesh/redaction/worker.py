@@ -18,7 +18,7 @@ def main() -> None:
     """Read the rules, say what is loaded, then serve."""
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not pass for an answer
-    os.nice(5)  # the proxy's event loop comes first
+    _step_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the proxy ends us when it is done
     first = frames.read(source)
     if first is None:
@@ -31,6 +31,13 @@ def main() -> None:
         signal.alarm(0)
         sink.write(frames.encode(answer))
         sink.flush()
+
+
+def _step_back() -> None:
+    """The proxy's event loop comes first: it wakes us and must not lose its processor to us for that."""
+    os.nice(5)
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _prepare(first: Any) -> dict[str, Any]:
