@@ -49,6 +49,9 @@ class Finder:
             raise self.fails
         return [self.find_now(text) for text in texts]
 
+    def remembered(self, texts: Sequence[str]) -> list[list[Finding]] | None:
+        return [[]] * len(texts) if not any(texts) else None
+
     def find_now(self, text: str) -> list[Finding]:
         return [Finding(f.start(), f.end(), str(f.lastgroup), "test", 1.0) for f in self.pattern.finditer(text)]
 

@@ -105,6 +105,13 @@ class Finder:
                 memory.put(key, known[key])
         return [known[key] for key in keys]
 
+    def remembered(self, texts: Sequence[str]) -> list[list[Finding]] | None:
+        """The findings of each text at once, where all were searched before; else None."""
+        memory = self._memory
+        found = [memory.get(memory.key(text)) for text in texts]
+        known = [each for each in found if each is not None]
+        return known if len(known) == len(found) else None
+
     async def _search(self, pool: Pool, new: dict[bytes, str]) -> dict[bytes, list[Finding]]:
         jobs = list(_jobs(new))
         answers = await pool.run([[part.text for part in job] for job in jobs])
@@ -142,7 +149,7 @@ class Finder:
                 return
 
 
-_NOT_THEIRS = {"action", "actions"}
+_NOT_THEIRS = {"action", "actions", "output", "vault", "signing"}
 
 
 def _finding(pii: Pii) -> str:

@@ -75,6 +75,9 @@ class Finds(Protocol):
         Texts are as people read them: of a JSON document inside a string (tool-call arguments) give the strings in it,
         unescaped, not its source, or `\\nbob@example.com` begins with an n."""
 
+    def remembered(self, texts: Sequence[str]) -> list[list[Finding]] | None:
+        """The same at once, where every text was searched before; else None."""
+
     def health(self) -> Health:
         """How it is now."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind
@@ -26,31 +27,59 @@ class Withheld(dict[Any, str]):
         return WITHHELD
 
 
+@dataclass(slots=True)
+class Spoken:
+    """One part of an answer that has text: its index, the text, and a view of it where it is JSON."""
+
+    index: int
+    text: str
+    view: JsonView | None
+
+    @property
+    def read(self) -> str:
+        """As people read it: what a finder must see."""
+        return self.view.text if self.view else self.text
+
+
+def spoken(answer: Answer) -> list[Spoken]:
+    """The parts that would be stored."""
+    return [
+        Spoken(index, part.text, JsonView(part.text) if part.kind is Kind.TOOL_CALL else None)
+        for index, part in enumerate(answer.parts)
+        if part.kind is not Kind.OPAQUE and part.text
+    ]
+
+
 def stored_answer(
-    answer: Answer, values: Mapping[str, str], finder: Finds, loop: asyncio.AbstractEventLoop
+    parts: Sequence[Spoken], found: Sequence[Sequence[Finding]], values: Mapping[str, str]
 ) -> dict[int, str]:
-    """The parts of an answer as they are to be stored, by index, where that is not as they are. `values` are the
-    request's, with their names. Runs in a thread; the finder is that of `loop`."""
-    parts = [(index, part) for index, part in enumerate(answer.parts) if part.kind is not Kind.OPAQUE and part.text]
-    views = [JsonView(part.text) if part.kind is Kind.TOOL_CALL else None for _, part in parts]
-    read = [view.text if view else part.text for view, (_, part) in zip(views, parts, strict=True)]
-    try:
-        found = asyncio.run_coroutine_threadsafe(finder.find(read), loop).result(_SECONDS)
-    except (FinderFailed, TimeoutError, concurrent.futures.CancelledError, RuntimeError):
-        return Withheld()
+    """The parts as they are to be stored, by index, where that is not as they are. `values` are the request's, with
+    their names."""
     stored = {}
-    for (index, part), view, text, findings in zip(parts, views, read, found, strict=True):
-        new = _without(text, view, findings, values)
+    for part, findings in zip(parts, found, strict=True):
+        new = _without(part.text, part.view, findings, values)
         if new != part.text:
-            stored[index] = new
+            stored[part.index] = new
     return stored
 
 
-def _without(text: str, view: JsonView | None, findings: list[Finding], values: Mapping[str, str]) -> str:
-    edits = []
+def searched_answer(
+    parts: Sequence[Spoken], values: Mapping[str, str], finder: Finds, loop: asyncio.AbstractEventLoop
+) -> dict[int, str]:
+    """The same, with the finder of that loop; runs in a thread. What cannot be searched is withheld."""
+    texts = [part.read for part in parts]
+    try:
+        found = asyncio.run_coroutine_threadsafe(finder.find(texts), loop).result(_SECONDS)
+    except (FinderFailed, TimeoutError, concurrent.futures.CancelledError, RuntimeError):
+        return Withheld()
+    return stored_answer(parts, found, values)
+
+
+def _without(text: str, view: JsonView | None, findings: Sequence[Finding], values: Mapping[str, str]) -> str:
+    edits, read = [], view.text if view else text
     for finding in findings:
         for start, end in view.within(finding.start, finding.end) if view else [(finding.start, finding.end)]:
-            name = values.get(text[start:end])
+            name = values.get(read[start:end])
             edits.append((start, end, f"<{name}>" if name else f"<{finding.type}>"))
     new = view.edited(edits) if view else _edited(text, edits)
     for value in sorted(values, key=len, reverse=True):

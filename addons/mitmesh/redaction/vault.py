@@ -31,6 +31,7 @@ FILE, KEY_FILE = "vault.db", "vault.key"
 LARGEST = 2**20
 """Bytes of one call's names; a call with more is not kept, and what refers to it is numbered afresh."""
 _NONCE = 12
+_MOST_UNWRITTEN = 10_000
 _PRUNE_EVERY = 500
 _DAY = 86_400
 
@@ -74,6 +75,9 @@ class Vault:
         """Keep the names; `load` knows them at once, the file soon."""
         for conversation in conversations:
             key = self._key(caller, conversation)
+            if len(self._unwritten) >= _MOST_UNWRITTEN:  # the disk does not keep up: memory must not grow for it
+                self.failures += 1
+                return
             self._unwritten[key] = names
             self._thread.submit(self._write, key, names)
 

@@ -20,7 +20,7 @@ from mitmesh.redaction.report import describe
 from mitmesh.redaction.restore import RestoreStream, restore_body
 from mitmesh.redaction.signing import CannotSign, is_signed, sign
 from mitmesh.redaction.sources import credentials
-from mitmesh.redaction.stored import Withheld, stored_answer
+from mitmesh.redaction.stored import Withheld, searched_answer, spoken, stored_answer
 from mitmesh.redaction.vault import Vault
 from mitmesh.rules import Content
 from mitmesh.stage import Stage
@@ -186,21 +186,28 @@ class Redact(Stage):
         return state.kept
 
     def needs_settling(self, x: Exchange) -> bool:
-        """Is there text of an answer to be stored that was not looked at?"""
+        """Is there text of an answer to be stored that was not looked at? What the finder remembers is settled here."""
         state: _State | None = x.notes.get(self.name)
         if state is None or state.settled or not x.answer or not x.answer.parts:
             return False
-        return x.rules.content(x.identity.team) is Content.REDACTED
+        if x.rules.content(x.identity.team) is not Content.REDACTED:
+            return False
+        parts = spoken(x.answer)
+        found = self.finder.remembered([part.read for part in parts])
+        if found is not None:
+            state.settled = True
+            x.notes[STORED_ANSWER] = stored_answer(parts, found, state.values)
+        return found is None
 
     def settle(self, x: Exchange) -> None:
         """Find out what is stored of the answer: without the caller's values, should some have been sent in clear, and
         without any others. What cannot be searched is not stored."""
-        if not self.needs_settling(x):
+        state: _State | None = x.notes.get(self.name)
+        if state is None or not self.needs_settling(x):
             return
-        state: _State = x.notes[self.name]
         state.settled = True
         assert x.answer and self._loop
-        x.notes[STORED_ANSWER] = stored_answer(x.answer, state.values, self.finder, self._loop)
+        x.notes[STORED_ANSWER] = searched_answer(spoken(x.answer), state.values, self.finder, self._loop)
 
     def finish(self, x: Exchange) -> None:
         """An answer that was not settled is not stored."""
