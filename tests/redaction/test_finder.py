@@ -105,6 +105,19 @@ async def test_rules_whose_workers_do_not_start_leave_the_old_ones(
     assert fake.health().ready and "not installed" in fake.health().detail
 
 
+async def test_it_says_whether_names_are_found(fake: Finder, caplog: pytest.LogCaptureFixture) -> None:
+    """At start and when the rules change the log says plainly whether a model for names is loaded, as health does."""
+    assert not fake.health().persons
+    caplog.set_level("INFO")
+    model = {"id": "m", "kind": "spacy", "name": "some_model"}
+    fake.configure(Rules(pii=Pii.model_validate({**RULES.pii.model_dump(mode="json"), "models": [model]})))
+    await asyncio.sleep(0.01)
+    assert "names are found, by some_model" in caplog.text and fake.health().persons
+    fake.configure(RULES)
+    await asyncio.sleep(0.01)
+    assert "no model for names is loaded" in caplog.text and not fake.health().persons
+
+
 def test_without_patterns_there_is_nothing_to_start() -> None:
     """A missing rules/pii.yaml must not mean that secrets leave."""
     with pytest.raises(RulesError, match="no patterns"):

@@ -60,11 +60,6 @@ class Finder:
         if self._wanted is None:
             raise FinderFailed("the finder has no rules")
         await self._use(self._wanted)
-        health = self.health()
-        if health.persons:
-            log.info("redaction: names are found by %s", ", ".join(health.models))
-        else:
-            log.info("redaction: no model is loaded: people's names, streets and organisations are not found")
 
     async def stop(self) -> None:
         """End the workers; searches under way raise FinderFailed."""
@@ -130,6 +125,11 @@ class Finder:
         await pool.start()
         old, self._pool = self._pool, pool
         self._pii, self._memory = pii, Memory(pii.finder.memory_bytes)
+        health = self.health()
+        if health.persons:
+            log.info("redaction: people's names are found, by %s", ", ".join(health.models))
+        else:
+            log.info("redaction: no model for names is loaded: people, streets and organisations are NOT found")
         if old is not None:
             await old.drain()
 

@@ -18,13 +18,13 @@ def main() -> None:
     """Read the rules, say what is loaded, then serve."""
     source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not pass for an answer
-    _step_back()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the proxy ends us when it is done
     first = frames.read(source)
     if first is None:
         return
     sink.write(frames.encode(_prepare(first)))
     sink.flush()
+    _step_back()
     while (job := frames.read(source)) is not None:
         signal.alarm(int(first["seconds"]) + 2)
         answer = _search(job["texts"])
