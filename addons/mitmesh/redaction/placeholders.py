@@ -15,7 +15,7 @@ LITERAL = "LITERAL"
 """The type of what looks like a placeholder in the client's own text."""
 
 _NAME = r"[A-Z][A-Z0-9_]{0,39}_[0-9]{1,9}"
-SHAPE = re.compile(rf"(<|\\{{1,2}}u003[cC])({_NAME})(>|\\{{1,2}}u003[eE])")
+SHAPE = re.compile(rf"<({_NAME})>|(\\{{1,2}})u003[cC]({_NAME})\2u003[eE]")
 """A placeholder as it may be said: plainly, JSON-escaped once, or twice (JSON within JSON)."""
 LONGEST = 64
 """Characters of the longest form: a name of 50 between two escapes of seven."""
@@ -77,10 +77,10 @@ class Table:
         values = self.values
 
         def value(found: re.Match[str]) -> str:
-            known = values.get(found[2])
+            known = values.get(found[1] or found[3])
             if known is None:
                 return found[0]
-            return _escaped(known, max(found[1].count("\\"), is_json))
+            return _escaped(known, max(len(found[2] or ""), is_json))
 
         return SHAPE.sub(value, text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -133,20 +134,26 @@ def ended(channel: str, ends: Sequence[str]) -> bool:
 def rewritten(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> Event:
     """The event with other texts (`changed`: the old and the new by path); all else keeps its bytes."""
     data = event.data
-    for old, new in changed.values():
-        said = dumps(old).encode("utf-8", "surrogatepass")
-        if data.count(said) != 1:  # it is written otherwise, or stands there twice: find its place
-            return _spliced(event, doc, changed)
-        data = data.replace(said, dumps(new).encode("utf-8", "surrogatepass"))
+    try:
+        for old, new in changed.values():
+            said = dumps(old).encode()
+            if data.count(said) != 1:  # it is written otherwise, or stands there twice: its place has to be found
+                data = _spliced(event, doc, changed)
+                break
+            data = data.replace(said, dumps(new).encode())
+    except UnicodeEncodeError:  # a lone surrogate: half of a character, the other half is in the next event
+        data = _spliced(event, doc, changed)
     return Event(_framed(event, data), data, event.name)
 
 
-def _spliced(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> Event:
+def _spliced(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> bytes:
     body = Body(event.data, doc)
     for path, (_, text) in changed.items():
         body.set(path, text)
-    data = body.render()
-    return Event(_framed(event, data), data, event.name)
+    try:
+        return body.render()
+    except ValueError:  # the surrogate again: written anew, it stays an escape
+        return json.dumps(body.doc).encode()
 
 
 def _framed(event: Event, data: bytes) -> bytes:
