@@ -146,3 +146,24 @@ def test_the_analyzer_needs_no_network_and_no_model(shipped: Searcher) -> None:
     """Everything above worked with what is installed: the suffix list is the bundled one."""
     assert {"com", "de", "internal"} <= personal.top_level()
     assert json.dumps(sorted(personal.top_level()))
+
+
+ODD = st.text(
+    st.sampled_from("0123456789٣٤５²½ .:-/@()+%xXaAeEſßİ中_\n\r\t\u200b\u00a0\ud800\udfff\U0001f600=\"'\\<>,;"),
+    max_size=80,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        ODD | VALUES | st.sampled_from(["password=", "phone", "GB82", "card ", "://", "www.", "eyJ", "sk-"]), max_size=6
+    )
+)
+def test_no_text_is_too_odd(shipped: Searcher, parts: list[str]) -> None:
+    """Whatever the characters: no error, and findings that lie in the text, in order, of known score."""
+    text = "".join(parts)
+    end = 0
+    for each in shipped.find(text):
+        assert end <= each.start < each.end <= len(text) and 0.5 <= each.score <= 1
+        end = each.end

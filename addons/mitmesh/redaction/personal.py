@@ -115,7 +115,8 @@ def social_security(text: str) -> Iterator[Span]:
 
 
 _IPV4 = re.compile(
-    r"(?<![\w.])((?:\d{1,3}\.){3}\d{1,3})(?!\w|\.\d|[-+_][A-Za-z]|\.(?:tar|zip|whl|jar|dll|exe|tgz|gz)\b)"
+    r"(?<![\w.])((?:\d{1,3}\.){3}\d{1,3})(?!\w|\.\d|[-+_][A-Za-z]|\.(?:tar|zip|whl|jar|dll|exe|tgz|gz)\b)",
+    re.ASCII,
 )
 _VERSION = re.compile(
     r"(?i)(?:\b(?:v|ver|version|versions|release|released|build|firmware|rev|revision|upgrade[ds]?(?: to)?|section|"

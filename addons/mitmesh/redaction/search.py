@@ -14,6 +14,8 @@ from mitmesh.redaction.presidio import Analyzer
 from mitmesh.redaction.secrets import Pattern, Patterns
 from mitmesh.rules.pii import Pii, PiiPattern, PiiTerm
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
 
 class Searcher:
     """Made once from the rules, then `find`s. Loading takes about two seconds, more with a model."""
@@ -33,6 +35,8 @@ class Searcher:
 
     def find(self, text: str) -> list[Finding]:
         """The findings of a text: in order, without overlap."""
+        if not text.isascii():
+            text = _SURROGATES.sub("\ufffd", text)  # JSON may hold halves of pairs; spaCy takes none
         found = self._patterns.find(text)
         for id_, type_, regex in self._terms:
             found += (Finding(*match.span(), type_, id_, 1.0) for match in regex.finditer(text))
