@@ -116,7 +116,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NAME = re.compile(r"[\w.-]{0,60}\Z")
 
-_EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo", "bar"})
+_EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo"})
 _PASSWORDS = frozenset({"password", "passwd", "pass", "passphrase", "passcode", "pwd", "passwort"})
 _SURE = frozenset({"token", "secret", "credentials", "credential", "creds", "cred"}) | _PASSWORDS
 _UNSURE = frozenset({"key", "auth", "login", "salt"})
