@@ -89,7 +89,8 @@ def test_domains() -> None:
     """Hosts of URLs and www names surely, bare names doubtfully, names of files and code never."""
     text = "https://u@shop.example.com:8080/a http://localhost/ www.Firm.de main.py"
     assert spans(personal.domains, text) == ["shop.example.com", "www.Firm.de"]
-    assert "acme.com" in spans(personal.domains, "see acme.com", 0.1)
+    assert spans(personal.domains, "see acme.com, Shop.Example.ORG. Or acme.de") == ["acme.com", "Shop.Example.ORG"]
+    assert "acme.de" in spans(personal.domains, "see acme.de", 0.1)
     assert spans(personal.domains, "see main.py README.txt", 0.1) == []
 
 

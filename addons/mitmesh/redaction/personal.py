@@ -169,19 +169,22 @@ def _is_host6(value: str) -> bool:
 _WEB = re.compile(rf"(?:://(?:[^\s/?#@\"'<>]{{1,100}}@)?|(?<![\w.-])(?=[wW]{{3}}\.))({_HOST})")
 _FILES = frozenset({"py", "rs", "sh", "pl", "md", "cc", "so", "ps", "zip", "mov", "app", "net", "id", "name", "info"})
 """Top-level domains that are more often a file or an attribute where no URL says otherwise."""
+_PLAIN = frozenset({"com", "org", "edu", "gov"})
+"""Those that are hardly ever anything else."""
 _BARE = re.compile(rf"(?<![\w.@/-])({_HOST})(?![\w@(-])")
 
 
 def domains(text: str) -> Iterator[Span]:
-    """Hosts of URLs and `www.` names; a bare name only where a word near it says what it is."""
+    """Hosts of URLs, `www.` names and names in .com and the like; another bare name where a word near it tells."""
     for match in _WEB.finditer(text):
         host = _without_tail(match[1])
         if host:
             yield match.start(1), match.start(1) + len(host), 0.6
     for match in _BARE.finditer(text):
         host = _without_tail(match[1])
-        if host and len(host) == len(match[1]) and host.rpartition(".")[2].lower() not in _FILES:
-            yield match.start(1), match.end(1), 0.2
+        top = host.rpartition(".")[2].lower()
+        if host and len(host) == len(match[1]) and top not in _FILES:
+            yield match.start(1), match.end(1), 0.55 if top in _PLAIN else 0.2
 
 
 def kinds(regions: tuple[str, ...]) -> list[Kind]:

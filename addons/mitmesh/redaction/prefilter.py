@@ -14,7 +14,7 @@ _ANCHOR = re.compile(
     r"|\d\.\d{1,3}\.\d{1,3}\.\d"  # IPv4
     r"|[0-9A-Fa-f]?:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]"  # IPv6
     r"|(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?=(?:[ -]?[A-Za-z0-9]){11})"  # IBAN
-    r"|://|(?i:www)\."  # domains
+    r"|://|(?i:www)\.|(?i:\w\.(?:com|org|edu|gov)\b)"  # domains
     r"|(?i:\b(?:website|site|domain|homepage|hostname|url|visit)\b)[^\n]{0,40}?\w\.[a-zA-Z]{2}"
 )
 BEFORE, AFTER = 90, 60
