@@ -133,8 +133,8 @@ def test_canary(make_mesh: MakeMesh, provider: Provider) -> None:
                 assert failed.status_code == 500
                 broken = json.loads(json.dumps(doc).replace(canary, f"BOOM {canary}"))
                 refused.append(http.post(HOSTS[dialect], json=broken, headers=headers).status_code)
-                bad = json.dumps(doc).encode()[:-1]
-                refused.append(http.post(HOSTS[dialect], content=bad, headers=headers).status_code)
+                for bad in (json.dumps(doc).encode()[:-1], json.dumps(doc).encode().replace(b"canary", b"\xffcanary")):
+                    refused.append(http.post(HOSTS[dialect], content=bad, headers=headers).status_code)  # aisix 1016
         _aborts(http, provider, headers)
     assert set(refused) == {503, 400}
     assert len(provider.calls) > 60
@@ -194,3 +194,24 @@ def test_failing_finder(make_mesh: MakeMesh, provider: Provider) -> None:
         assert http.post(HOSTS["openai_chat"], json=body, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
     row = mesh.exchange(answer.headers["x-mesh-id"])
     assert (row["refused_by"], row["forwarded"]) == ("redact", 0)
+
+
+def test_observe(make_mesh: MakeMesh, provider: Provider) -> None:
+    """Observed, the original leaves and comes back; what is stored is redacted all the same."""
+    mesh = make_mesh(local={"mesh.yaml": f"mode: observe\n{REDACTED}"}).start()
+    provider.script(Script(text=f"Dear {ADDRESS}, and eve@contoso-pharma.com"))
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": f"I am {ADDRESS}"}]}
+    with mesh.way("forward-h1").client(httpx, [], asynchronous=False) as http:
+        answer = http.post(HOSTS["openai_chat"], json=body, headers={"authorization": f"Bearer {KEY}"})
+    assert ADDRESS.encode() in provider.call().body and ADDRESS in answer.text
+    number = answer.headers["x-mesh-id"]
+    query = "select role, text from conversations where exchange = ?"
+    texts = wait_for(lambda: len(rows := mesh.rows(query, number, database="content")) > 1 and rows, "texts")
+    assert texts
+    assert {row["role"]: row["text"] for row in texts} == {
+        "user": "I am <EMAIL_1>", "assistant": "Dear <EMAIL_1>, and <EMAIL>",
+    }  # fmt: skip
+    (verdict,) = mesh.rows("select mode, action from verdicts where exchange = ?", number)
+    assert verdict == {"mode": "observe", "action": "redact"}
+    mesh.stop()
+    assert not [path for path, text in written(mesh.folder) if ADDRESS.encode() in text]
