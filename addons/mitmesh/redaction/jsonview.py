@@ -137,3 +137,14 @@ def _char(escape: str) -> str:
     except ValueError:  # no escape of JSON: it is read as it is written
         return escape
     return char
+
+
+def edited(text: str, view: JsonView | None, edits: Iterable[Edit]) -> str:
+    """A text with these edits (in order, without overlap); in JSON, where there is a view of it."""
+    if view:
+        return view.edited(edits)
+    out, copied = [], 0
+    for start, end, new in edits:
+        out += [text[copied:start], new]
+        copied = end
+    return "".join(out) + text[copied:]

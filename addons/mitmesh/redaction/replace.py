@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from mitmesh.dialects.base import Provenance, Text
 from mitmesh.exchange import Mode
 from mitmesh.redaction.findings import Finding
-from mitmesh.redaction.jsonview import JsonView
+from mitmesh.redaction.jsonview import JsonView, edited
 from mitmesh.redaction.placeholders import LITERAL, Names, literals
+from mitmesh.redaction.places import SHORTEST, places
 from mitmesh.redaction.policy import Decision, Policy
 
 MASK = "********"
 """What comes in the place of a masked value; its length tells nothing."""
-_SHORTEST = 3
-"""Characters; a shorter value is replaced where it was found, and not looked for elsewhere."""
-_BEGINNING = 16
-_LONG = 12
-"""Characters; a shorter value is looked for as whole words only."""
-
 type Hash = Callable[[str], str]
 """A keyed hash of a value, as hex."""
 
@@ -134,7 +128,7 @@ def _everywhere(
     read: list[str], views: Sequence[JsonView | None], spans: list[list[Span]], kinds: dict[str, str]
 ) -> None:
     """A value found once is a value wherever it stands: add the other places. Longer values first."""
-    wanted = [value for value in kinds if len(value) >= _SHORTEST and kinds[value] != LITERAL]
+    wanted = [value for value in kinds if len(value) >= SHORTEST and kinds[value] != LITERAL]
     if not wanted:
         return
     joined = "\0".join(read)
@@ -144,55 +138,6 @@ def _everywhere(
     for at, form, value in places(joined, wanted):
         index = bisect_right(starts, at) - 1
         _fill(spans[index], views[index], at - starts[index], form, kinds[value], value)
-
-
-def _forms(value: str) -> Iterable[str]:
-    """The value, and how JSON within a text says it where that is different."""
-    escaped = json.dumps(value, ensure_ascii=False)[1:-1]
-    return (value,) if escaped == value else (value, escaped)
-
-
-def places(text: str, values: Iterable[str], few: int = 64) -> Iterator[tuple[int, str, str]]:
-    """Where the values stand in the text: place, form and value, longer forms first. Short ones as whole words only.
-
-    Up to `few` forms are looked for one by one. More (an agent reads a list of addresses) are looked for together, by
-    their beginnings, in time linear in the text."""
-    forms = [(form, value) for value in values for form in _forms(value)]
-    forms.sort(key=lambda pair: len(pair[0]), reverse=True)
-    hits = _one_by_one(text, forms) if len(forms) <= few else _together(text, forms)
-    for at, form, value in hits:
-        end = at + len(form)
-        if len(form) < _LONG and (
-            (_is_word(form[0]) and _is_word(text[at - 1 : at]))
-            or (_is_word(form[-1]) and _is_word(text[end : end + 1]))
-        ):
-            continue
-        yield at, form, value
-
-
-def _one_by_one(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:
-    for form, value in forms:
-        at = text.find(form)
-        while at >= 0:
-            yield at, form, value
-            at = text.find(form, at + 1)
-
-
-def _together(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:
-    by_size: dict[int, dict[str, list[tuple[str, str]]]] = {}
-    for form, value in forms:
-        size = min(len(form), _BEGINNING)
-        by_size.setdefault(size, {}).setdefault(form[:size], []).append((form, value))
-    hits = []
-    for size, beginnings in by_size.items():
-        for at in range(len(text) - size + 1):
-            if same := beginnings.get(text[at : at + size]):
-                hits += [(at, form, value) for form, value in same if text.startswith(form, at)]
-    return iter(sorted(hits, key=lambda hit: -len(hit[1])))
-
-
-def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
 
 
 def _fill(spans: list[Span], view: JsonView | None, start: int, form: str, kind: str, value: str) -> None:
@@ -229,9 +174,9 @@ class _Writer:
             if decision.mode is Mode.ENFORCE:
                 sent.append(edit)
         if sent:
-            self.result.sent[index] = _edited(text.text, view, sent)
+            self.result.sent[index] = edited(text.text, view, sent)
         if len(stored) > len(sent):
-            self.result.stored[index] = _edited(text.text, view, stored)
+            self.result.stored[index] = edited(text.text, view, stored)
 
     def _instead(self, span: Span, decision: Decision) -> str:
         if decision.action == "mask":
@@ -242,13 +187,3 @@ class _Writer:
         if decision.mode is Mode.ENFORCE:
             self.result.table[name] = span.value
         return f"<{name}>"
-
-
-def _edited(text: str, view: JsonView | None, edits: list[tuple[int, int, str]]) -> str:
-    if view:
-        return view.edited(edits)
-    out, copied = [], 0
-    for start, end, new in edits:
-        out += [text[copied:start], new]
-        copied = end
-    return "".join(out) + text[copied:]

@@ -10,7 +10,7 @@ from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind
 from mitmesh.redaction.findings import FinderFailed, Finding, Finds
-from mitmesh.redaction.jsonview import JsonView
+from mitmesh.redaction.jsonview import JsonView, edited
 
 WITHHELD = "(not stored: it could not be searched for personal data)"
 _SECONDS = 30.0
@@ -81,16 +81,8 @@ def _without(text: str, view: JsonView | None, findings: Sequence[Finding], valu
         for start, end in view.within(finding.start, finding.end) if view else [(finding.start, finding.end)]:
             name = values.get(read[start:end])
             edits.append((start, end, f"<{name}>" if name else f"<{finding.type}>"))
-    new = view.edited(edits) if view else _edited(text, edits)
+    new = edited(text, view, edits)
     for value in sorted(values, key=len, reverse=True):
         if len(value) > 2 and value in new:
             new = new.replace(value, f"<{values[value]}>")
     return new
-
-
-def _edited(text: str, edits: list[tuple[int, int, str]]) -> str:
-    out, copied = [], 0
-    for start, end, new in edits:
-        out += [text[copied:start], new]
-        copied = end
-    return "".join(out) + text[copied:]
