@@ -12,6 +12,7 @@ from mitmesh.exchange import Exchange
 from mitmesh.guard import Guard, StageFailed
 from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
 from mitmesh.wire.frames import FrameTooLong, framer
+from mitmesh.wire.jsontext import Body
 
 if TYPE_CHECKING:
     from mitmesh.stage import Stage, Transform
@@ -44,7 +45,18 @@ def read_json(x: Exchange, raw: bytes, encoding: str) -> Answer | None:
         doc = json.loads(plain)
     except (ValueError, RecursionError):
         return None
+    x.answer_body = Body(plain, doc)
     return x.dialect.read_answer(doc)
+
+
+def changed_json(x: Exchange) -> bytes | None:
+    """The JSON answer as the stages left it, in identity encoding; None where it goes on as it came."""
+    if x.answer_body is None or not x.answer_body.changed:
+        return None
+    try:
+        return x.answer_body.render()
+    except ValueError:  # not UTF-8, or a value that JSON cannot say: as after a failed restore, it passes as it is
+        return None
 
 
 FAILED: Any = []
@@ -196,4 +208,4 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-__all__ = ["ANSWER_LIMIT", "FrameTooLong", "Tap", "framing_of", "read_json"]
+__all__ = ["ANSWER_LIMIT", "FrameTooLong", "Tap", "changed_json", "framing_of", "read_json"]

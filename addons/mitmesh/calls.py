@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mitmproxy import http
 
 from mitmesh import patches, replies
-from mitmesh.answering import Tap, framing_of, read_json
+from mitmesh.answering import Tap, changed_json, framing_of, read_json
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Call, Dialect, Framing, Operation
 from mitmesh.exchange import (
@@ -185,7 +185,7 @@ class Calls:
             x.headers["accept-encoding"] = "identity"
         x.headers.update((name.lower(), value) for name, value in x.host.inject_headers.items())
         if x.local:
-            x.origin = Origin.PROXY
+            x.upstream = x.target
             x.target = self.house.loopback.open(x, x.local)
             x.headers.update(self.house.loopback.pass_for(x))
         carry_back(x.sent_headers, x.headers, flow.request.headers)
@@ -274,6 +274,9 @@ class Calls:
         except StageFailed as failed:
             flow.response = replies.failed(x, failed)
             return Outcome.REFUSED
+        if (changed := changed_json(x)) is not None:
+            response.headers.pop("content-encoding", None)
+            response.content = changed
         if x.via == "gateway":
             replies.mark_cost(response, x)
         return Outcome.ANSWERED

@@ -7,27 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitmesh.exchange import Exchange
+from mitmesh.redaction.finder import Finder
 from mitmesh.stage import Stage
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.identity import Identity
 from mitmesh.stages.meter import Meter
 from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.redact import Redact
 from mitmesh.stages.route import Route
 from mitmesh.stages.scope import Scope
 
 
 @dataclass(frozen=True)
 class Site:
-    """What a stage is made with: the data folder, the names of all stages loaded, and the demo's provider."""
+    """What a stage is made with: the data folder, the names of all stages loaded, the demo's provider, and whom it
+    trusts."""
 
     data: Path
     names: frozenset[str]
     demo: Callable[[Exchange], AsyncIterator[bytes]] | None = None
+    trust: str | None = None
+    """A file of CA certificates for providers, in place of the usual ones."""
 
 
 CATALOG: dict[str, Callable[[Site], Stage]] = {
     "scope": lambda _: Scope(),
     "identity": lambda _: Identity(),
+    "redact": lambda site: Redact(site.data, Finder(), site.trust),
     "route": lambda site: Route(site.demo),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Answer, Call, Dialect, Framing, Operation, Usage
 
 if TYPE_CHECKING:
+    from mitmesh.loopback import Head
     from mitmesh.rules import HostRule, Rules
     from mitmesh.wire.jsontext import Body
 
@@ -219,6 +220,8 @@ class Exchange:
     """Did any byte of it leave for a provider?"""
     status: int | None = None
     answer: Answer | None = None
+    answer_body: Body | None = None
+    """A JSON answer that a stage's `response` may still change; None for streams."""
     response_bytes: int = 0
     usage: Usage | None = None
     cost: int | None = None
@@ -228,8 +231,10 @@ class Exchange:
     """Ends the reading of a stream, at its own end or not, so that `answer` has all that was delivered."""
     edits_stream: bool = False
     """Will a stage change the answer's stream? Then the provider is asked for identity encoding."""
-    local: Callable[[Exchange], AsyncIterator[bytes]] | None = None
+    local: Callable[[Exchange], AsyncIterator[bytes | Head]] | None = None
     """Serves it from inside this process, through the loopback upstream, in place of `target`."""
+    upstream: Target | None = None
+    """The `target` in whose place it is served so."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What a stage keeps for itself between its methods, under its own name."""
 

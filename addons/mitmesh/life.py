@@ -62,7 +62,8 @@ class Life:
             self._check()
             rules = await asyncio.to_thread(load, self._rules)
             self._seen = fingerprint(self._rules)
-            site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None)
+            trust = self._options.ssl_verify_upstream_trusted_ca
+            site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None, trust)
             stages = [CATALOG[name](site) for name in self._names]
             self.house = House(stages, rules, HostTable(rules.hosts), Loopback())
             self.house.configure(rules, self.house.table)

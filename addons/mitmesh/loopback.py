@@ -10,7 +10,9 @@ from __future__ import annotations
 import hmac
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -20,7 +22,16 @@ from mitmesh.replies import stream_type
 
 log = logging.getLogger(__name__)
 
-type Producer = Callable[[Exchange], AsyncIterator[bytes]]
+
+@dataclass(frozen=True)
+class Head:
+    """What a producer may give first: the answer's status and headers, where they are not the ordinary ones."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
+
+
+type Producer = Callable[[Exchange], AsyncIterator[bytes | Head]]
 
 
 class Loopback:
@@ -66,14 +77,21 @@ class Loopback:
             return web.Response(status=404, text="Nothing here for you.\n")
         x, producer = self._waiting.pop(number)
         response = web.StreamResponse(headers={"content-type": stream_type(x.framing), "cache-control": "no-store"})
-        await response.prepare(request)
         try:
-            async for piece in producer(x):
-                await response.write(piece)
+            async with aclosing(producer(x)) as pieces:  # type: ignore[type-var] # all producers are generators
+                async for piece in pieces:
+                    if isinstance(piece, Head):
+                        response = web.StreamResponse(status=piece.status, headers=piece.headers)
+                        continue
+                    if not response.prepared:
+                        await response.prepare(request)
+                    await response.write(piece)
+            if not response.prepared:
+                await response.prepare(request)
             await response.write_eof()
         except ConnectionError:
             pass  # the client has left
-        except Exception as error:  # noqa: BLE001 # the status has left: end the connection so that the client sees it was cut
+        except Exception as error:  # noqa: BLE001 # the status may have left: end the connection so that the client sees it was cut
             log.error("an answer of our own failed: %s", where(error))
             if request.transport:
                 request.transport.abort()

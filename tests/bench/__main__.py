@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import report, runner, systems
+from bench import redaction, report, runner, systems
 from bench.load import CallFailed
 from mitmesh.launch import LaunchError
 
@@ -30,7 +30,13 @@ async def run(plan: runner.Plan) -> runner.Results:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with tempfile.TemporaryDirectory(prefix="mitmesh-bench-") as folder:
         async with systems.running(Path(folder)) as started:
-            return await runner.measure(started, plan, lambda what: print(f"bench: {what}", file=sys.stderr))
+            results = await runner.measure(started, plan, _say)
+        results.redaction = await redaction.measure(Path(folder), plan.rounds, _say)
+        return results
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what}", file=sys.stderr)
 
 
 def main() -> None:

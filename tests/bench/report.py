@@ -17,6 +17,11 @@ TARGETS = (
     ("added to p50, 200 B, 1 connection", "added_p50_ms", "≤", 0.5, "ms"),
     ("added to the first token", "added_first_token_ms", "≤", 2.0, "ms"),
     ("memory growth over the calls", "memory_growth_mb", "≤", 10.0, "MB"),
+    ("redaction of a repeated 70 KB request", "repeated_70KB_ms", "≤", 1.5, "ms"),
+    ("redaction of it with a new message of 1 kB", "new_1KB_ms", "≤", 8.0, "ms"),
+    ("redaction of a first 70 KB request", "first_70KB_ms", "≤", 400.0, "ms"),
+    ("p99 of other calls beside such ones, by theirs alone", "others_p99_ratio", "≤", 1.5, ""),
+    ("restoring, an event", "restored_event_us", "≤", 30.0, "us"),
 )
 """What the figure is, its name, and its limit."""
 
@@ -32,6 +37,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         "added_p50_ms": results.calls["200 B", 1].added("p50"),
         "added_first_token_ms": first.added("first", "streaming"),
         "memory_growth_mb": growth["suite"],
+        **results.redaction,
     }
     return {
         "machine": {
@@ -52,6 +58,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
             "suite_editing": _round(results.events_edited.cpu("suite") / EVENTS),
         },
         "memory_mb": {name: {"growth": growth[name], "steps": steps} for name, steps in memory.items()},
+        "redaction": {name: _round(value) for name, value in results.redaction.items()},
         "targets": [_target(name, figures[name], sign, limit) for _, name, sign, limit, _ in TARGETS],
     }
 

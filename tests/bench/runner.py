@@ -82,6 +82,8 @@ class Results:
     events: Cell
     events_edited: Cell
     memory: dict[str, list[int]]
+    redaction: dict[str, float] = field(default_factory=dict)
+    """Figures of bench.redaction, by name."""
 
 
 async def measure(systems: Systems, plan: Plan, say: Callable[[str], None]) -> Results:

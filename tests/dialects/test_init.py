@@ -35,7 +35,7 @@ def test_native_providers() -> None:
 def test_every_dialect_writes_every_method(name: str) -> None:
     """No dialect leaves a method of the base unwritten."""
     kind = type(get(name))
-    optional = {"ask_usage", "only_usage"}
+    optional = {"ask_usage", "only_usage", "ends", "more", "structured", "keeps"}
     for method in [key for key, value in vars(Dialect).items() if callable(value) and key not in optional]:
         if not method.startswith("_"):
             assert getattr(kind, method) is not getattr(Dialect, method), method
@@ -58,3 +58,6 @@ def test_reading_an_answer_never_raises(name: str, doc: object) -> None:
     dialect.read_answer(doc)
     dialect.answer_texts(doc)
     dialect.event_texts(doc)
+    assert all(isinstance(channel, str) for channel in dialect.ends(doc))
+    assert dialect.structured(doc) is False
+    assert isinstance(dialect.keeps(doc), bool)

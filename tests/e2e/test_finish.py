@@ -143,7 +143,7 @@ def leave(way: Way, trace: str, seconds: float = 0.5, *, stream: bool = True, **
     url = f"{way.base or 'https://api.openai.com'}/v1/chat/completions"
     sent = {"authorization": f"Bearer {KEY}", "traceparent": trace, **headers}
     with way.client(httpx, [], asynchronous=False) as client, pytest.raises(httpx.TimeoutException):
-        client.post(url, json={**BODY, "stream": stream}, headers=sent, timeout=seconds)
+        client.post(url, json={**BODY, "stream": stream}, headers=sent, timeout=httpx.Timeout(10, read=seconds))
 
 
 # --- one call, each way to end ---
@@ -336,7 +336,7 @@ async def test_many_at_once(watched: Watched, provider: Provider) -> None:
 
     def one(number: int) -> None:
         if number % 2:
-            leave(way, traces[number], 0.15, **{"x-fault": "guard:request:wait"})
+            leave(way, traces[number], **{"x-fault": "guard:request:wait"})
         else:
             post(way, traces[number], stream=True)
 

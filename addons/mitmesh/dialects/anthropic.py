@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from mitmesh.dialects import anthropic_answer, anthropic_render, anthropic_request
-from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
-from mitmesh.dialects.walk import encode, sse
+from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
+from mitmesh.dialects.walk import encode, obj, sse
 
 
 class Anthropic(Dialect):
@@ -40,6 +40,30 @@ class Anthropic(Dialect):
     def event_texts(self, doc: Any) -> list[AnswerText]:
         """Every text position of one event; thinking is none, for it is signed."""
         return anthropic_answer.event_texts(doc)
+
+    def ends(self, doc: Any) -> list[str]:
+        """A block with its stop; all with what ends the message."""
+        kind = doc.get("type") if isinstance(doc, dict) else None
+        if kind == "content_block_stop":
+            return [str(doc.get("index"))]
+        return [""] if doc is None or kind in ("message_delta", "message_stop", "error") else []
+
+    def more(self, doc: Any, path: Path, text: str) -> Any:
+        """A delta, also where the text came with its block's start."""
+        if obj(doc).get("type") == "content_block_start":
+            delta = {"type": "text_delta", "text": text}
+            return {"type": "content_block_delta", "index": doc.get("index"), "delta": delta}
+        return super().more(doc, path, text)
+
+    def structured(self, doc: Any) -> bool:
+        """`output_config.format`, or `output_format` as it was called in the beta."""
+        fields = obj(doc)
+        wanted = obj(fields.get("output_config")).get("format") or fields.get("output_format")
+        return isinstance(wanted, dict)
+
+    def keeps(self, doc: Any) -> bool:
+        """Where the call belongs to a thread."""
+        return "thread" in obj(doc)
 
     def render(self, answer: Answer) -> bytes:
         """The answer as a JSON message."""

@@ -242,6 +242,23 @@ class Dialect:
         """Every text position of one stream event's parsed payload."""
         raise NotImplementedError
 
+    def ends(self, doc: Any) -> list[str]:
+        """The channels that get no more text after this event (`doc` None: the stream's end mark): a name stands for
+        itself and for all that begin with it and a dot, "" for all."""
+        return [] if doc is not None else [""]
+
+    def more(self, doc: Any, path: Path, text: str) -> Any:
+        """An event's payload that carries on the text which lies at `path` of `doc`, and says nothing else."""
+        return only(doc, path, text)
+
+    def structured(self, doc: Any) -> bool:
+        """Does this request ask for an answer whose visible text is a JSON document?"""
+        return False
+
+    def keeps(self, doc: Any) -> bool:
+        """May the provider keep this call, so that a later one can refer to it by the answer's id?"""
+        return False
+
     def render(self, answer: Answer) -> bytes:
         """The answer as this dialect's JSON body."""
         raise NotImplementedError
@@ -267,3 +284,22 @@ class Dialect:
     def only_usage(self, doc: Any) -> bool:
         """Is this stream event there only because `ask_usage` asked for it?"""
         return False
+
+
+_STAYS = frozenset({"type", "jsonPath"})
+
+
+def only(doc: Any, path: Path, text: str, *, top: bool = True) -> Any:
+    """`doc` with `text` at `path`, and of all else only what says where that belongs: at the top every plain value,
+    further down numbers and the names in _STAYS. (Ids and names there are joined by SDKs to those that came before.)"""
+    if not path:
+        return text
+    key = path[0]
+    if isinstance(doc, list) and isinstance(key, int):
+        return [only(doc[key], path[1:], text, top=top)]
+    kept = {
+        name: value
+        for name, value in doc.items()
+        if value is None or isinstance(value, (int, float)) or (isinstance(value, str) and (top or name in _STAYS))
+    }
+    return {**kept, key: only(doc[key], path[1:], text, top=False)}

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from mitmesh.dialects import gemini_answer, gemini_render, gemini_request
 from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
-from mitmesh.dialects.walk import encode
+from mitmesh.dialects.gemini_parts import camel
+from mitmesh.dialects.walk import count, encode, items, obj
 
 
 class Gemini(Dialect):
@@ -41,6 +42,21 @@ class Gemini(Dialect):
     def event_texts(self, doc: Any) -> list[AnswerText]:
         """Every text position of one chunk."""
         return gemini_answer.answer_texts(doc)
+
+    def ends(self, doc: Any) -> list[str]:
+        """A candidate with its finish reason."""
+        if doc is None or "error" in obj(doc):
+            return [""]
+        candidates = [obj(candidate) for candidate in items(obj(doc).get("candidates"))]
+        return [str(count(candidate.get("index"))) for candidate in candidates if candidate.get("finishReason")]
+
+    def structured(self, doc: Any) -> bool:
+        """`generationConfig.responseMimeType` of JSON."""
+        for key, value in obj(doc).items():
+            if camel(key) == "generationConfig":
+                given = {camel(name): below for name, below in obj(value).items()}
+                return "json" in str(given.get("responseMimeType", "")).lower()
+        return False
 
     def render(self, answer: Answer) -> bytes:
         """The answer as one JSON document."""

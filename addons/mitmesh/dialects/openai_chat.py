@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from mitmesh.dialects import openai_chat_answer, openai_chat_render, openai_chat_request, openai_common
 from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
-from mitmesh.dialects.walk import sse
+from mitmesh.dialects.walk import count, items, obj, sse
 
 
 class OpenAIChat(Dialect):
@@ -40,6 +40,17 @@ class OpenAIChat(Dialect):
     def event_texts(self, doc: Any) -> list[AnswerText]:
         """Every text position of one event; `reasoning_details` are none, for they may be signed."""
         return openai_chat_answer.texts(doc)
+
+    def ends(self, doc: Any) -> list[str]:
+        """A choice with its finish reason, all with an error or `[DONE]`."""
+        if doc is None or obj(doc).get("error"):
+            return [""]
+        choices = [obj(choice) for choice in items(obj(doc).get("choices"))]
+        return [str(count(choice.get("index"))) for choice in choices if choice.get("finish_reason")]
+
+    def structured(self, doc: Any) -> bool:
+        """`response_format` of a JSON kind."""
+        return obj(obj(doc).get("response_format")).get("type") in ("json_object", "json_schema")
 
     def render(self, answer: Answer) -> bytes:
         """The answer as a chat completion with one choice."""

@@ -9,7 +9,7 @@ from typing import Any
 from mitmesh.dialects.base import Answer, AnswerText, Event, Kind, Part, Path
 from mitmesh.dialects.openai_common import error_word, read_usage
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import count, items, obj, string
+from mitmesh.dialects.walk import count, items, obj, string, strings
 
 type Slot = str
 """Which text of a choice: a field's name, or a tool call's."""
@@ -23,6 +23,7 @@ _STRINGS = (
     ("refusal", Kind.REFUSAL),
 )
 _BODIES = ("delta", "message")
+_NO_TEXTS = frozenset({"type", "file_id", "id"})
 
 
 def read_answer(doc: Any) -> Answer:
@@ -142,6 +143,9 @@ def _body_texts(body: dict[str, Any], path: Path, index: int) -> list[AnswerText
         for at, slot, _, text, is_json in _tool_calls(body):
             if text:
                 found.append(AnswerText((*path, *at), f"{index}.{slot}", Kind.TOOL_CALL, text, is_json))
+    if body.get("annotations"):
+        cited = strings(body["annotations"], (*path, "annotations"), _NO_TEXTS)
+        found += [AnswerText(at, "", Kind.TEXT, text) for at, text in cited]
     return found
 
 

@@ -13,7 +13,7 @@ from mitmesh.dialects import (
     openai_responses_texts,
 )
 from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
-from mitmesh.dialects.walk import sse
+from mitmesh.dialects.walk import obj, sse, string
 
 
 class OpenAIResponses(Dialect):
@@ -47,6 +47,25 @@ class OpenAIResponses(Dialect):
         """Every text position of one event. A stream says each text up to five times (in deltas, when the text,
         its part and its item are done, and in the answer at the end); each has its own channel."""
         return openai_responses_texts.event_texts(doc)
+
+    def ends(self, doc: Any) -> list[str]:
+        """A text with any event of its part that is no delta; whatever comes in such an event is whole."""
+        kind = string(obj(doc).get("type")) or ""
+        stem, _, end = kind.rpartition(".")
+        if end == "delta":
+            return []
+        if doc is None or stem == "response" or kind == "error":
+            return [""]
+        whole = [text.channel for text in self.event_texts(doc)]
+        return [openai_responses_texts.channel(doc, stem), *whole] if isinstance(doc, dict) else whole
+
+    def structured(self, doc: Any) -> bool:
+        """`text.format` of a JSON kind."""
+        return obj(obj(obj(doc).get("text")).get("format")).get("type") in ("json_object", "json_schema")
+
+    def keeps(self, doc: Any) -> bool:
+        """Unless the request says `"store": false`."""
+        return obj(doc).get("store") is not False
 
     def render(self, answer: Answer) -> bytes:
         """The answer as a response object."""

@@ -52,6 +52,8 @@ def event_texts(doc: Any) -> list[AnswerText]:
         return _part(part, ("part",), f"{channel(doc, stem)}.{end}")
     if isinstance(item := doc.get("item"), dict):
         return _item(item, ("item",), f"{channel(doc, stem)}.{end}")
+    if isinstance(annotation := doc.get("annotation"), dict):
+        return _whole(annotation, ("annotation",))
     if isinstance(response := doc.get("response"), dict):
         return _output(response.get("output"), ("response", "output"), end)
     if end != "done":
@@ -97,8 +99,14 @@ def _field(value: Any, path: Path, name: str, key: str) -> list[AnswerText]:
 def _part(part: dict[str, Any], path: Path, name: str) -> list[AnswerText]:
     kind = part.get("type")
     what = _PART_KINDS.get(kind, Kind.TEXT) if isinstance(kind, str) else Kind.TEXT
-    return [
+    found = [
         AnswerText((*path, key), f"{name}.{key}", what, text)
         for key in ("text", "refusal", "transcript")
         if (text := string(part.get(key)))
     ]
+    return found + _whole(part["annotations"], (*path, "annotations")) if part.get("annotations") else found
+
+
+def _whole(value: Any, path: Path) -> list[AnswerText]:
+    """Strings that come whole: each is a text of its own and continues nothing (an empty channel)."""
+    return [AnswerText(at, "", Kind.TEXT, text) for at, text in strings(value, path, _SKIP - {"url"})]

@@ -22,6 +22,7 @@ from mitmesh.rules.models import (
     TeamRules,
     When,
 )
+from mitmesh.rules.pii import Pii, PiiAction, PiiFinder, PiiModel, PiiPattern, PiiTerm, Treatment
 from mitmesh.rules.snapshot import FILES, Rules, fingerprint, load
 
 __all__ = [
@@ -38,6 +39,12 @@ __all__ = [
     "NetworkIdentity",
     "Opaque",
     "PathRule",
+    "Pii",
+    "PiiAction",
+    "PiiFinder",
+    "PiiModel",
+    "PiiPattern",
+    "PiiTerm",
     "Price",
     "Prices",
     "Provider",
@@ -46,6 +53,7 @@ __all__ = [
     "Rules",
     "RulesError",
     "TeamRules",
+    "Treatment",
     "When",
     "fingerprint",
     "load",

@@ -60,6 +60,15 @@ def _key_source(text: str) -> None:
         raise ValueError("must be env:NAME, file:PATH or none; never write the key itself here")
 
 
+def _regex(text: str) -> None:
+    try:
+        pattern = re.compile(text)
+    except (re.error, OverflowError, RecursionError):
+        raise ValueError("must be a regular expression of Python's re module") from None
+    if pattern.search("") is not None:
+        raise ValueError("must not match nothing at all")
+
+
 def _digits(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -74,4 +83,5 @@ type HeaderValue = Annotated[str, _parses(_header_value)]
 type BaseUrl = Annotated[str, _parses(_base_url)]
 type KeySource = Annotated[str, _parses(_key_source)]
 type Dollars = Annotated[str, BeforeValidator(_digits), Field(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+type PiiRegex = Annotated[str, Field(max_length=2000), _parses(_regex)]
 type Word = Annotated[str, Field(min_length=1, max_length=128)]

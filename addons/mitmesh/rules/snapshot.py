@@ -22,6 +22,7 @@ from mitmesh.rules.models import (
     Routes,
     field_names,
 )
+from mitmesh.rules.pii import Pii
 from mitmesh.rules.tree import Node, overlay, read, read_bytes
 
 FILES: dict[str, type[BaseModel]] = {
@@ -31,6 +32,7 @@ FILES: dict[str, type[BaseModel]] = {
     "routes": Routes,
     "prices": Prices,
     "egress": Egress,
+    "pii": Pii,
 }
 """The files of a rules folder, by name without `.yaml`."""
 
@@ -50,6 +52,7 @@ class Rules:
     routes: Routes = field(default_factory=Routes)
     prices: Prices = field(default_factory=Prices)
     egress: Egress = field(default_factory=Egress)
+    pii: Pii = field(default_factory=Pii)
 
     def mode(self, team: str | None = None) -> Mode:
         """observe or enforce, for a team where it has its own."""

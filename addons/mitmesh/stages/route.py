@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from mitmesh.exchange import Billing, Exchange, Mode, Target
+from mitmesh.exchange import Billing, Exchange, Mode, Origin, Target
 from mitmesh.identities import team_of
 from mitmesh.paths import compile_path, normalise
 from mitmesh.rules import HostRule, Hosts, Provider, RouteRule, Rules
@@ -51,7 +51,7 @@ class Route(Stage):
         if x.via == "gateway":
             await self._gateway(x)
         if self._demo and (x.target or x.route):
-            x.route, x.local = "demo", self._demo
+            x.route, x.local, x.origin = "demo", self._demo, Origin.PROXY
             x.host = x.host.model_copy(update={"billing": Billing.LOCAL})
             drop_credentials(x.headers)
 

@@ -43,13 +43,14 @@ def locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def load_key(data: Path) -> bytes:
-    """The folder's key, made at first use. Whoever comes second uses the first one's: it appears whole or not at all.
+def load_key(data: Path, name: str = KEY_FILE) -> bytes:
+    """The folder's key of that name, made at first use. Whoever comes second uses the first one's: it appears whole or
+    not at all.
 
     Raises AuditError where the file is not a key: with a new one, hashes would no longer match the old."""
-    path = data / KEY_FILE
+    path = data / name
     if not path.exists():
-        draft = data / f".{KEY_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
+        draft = data / f".{name}.{os.getpid()}.{secrets.token_hex(4)}"
         fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "wb") as file:
@@ -64,7 +65,7 @@ def load_key(data: Path) -> bytes:
             draft.unlink()
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
-        raise AuditError(f"{KEY_FILE} in the data folder is not a key of {KEY_BYTES} bytes; restore it from a backup")
+        raise AuditError(f"{name} in the data folder is not a key of {KEY_BYTES} bytes; restore it from a backup")
     return key
 
 

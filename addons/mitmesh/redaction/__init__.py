@@ -1,0 +1,1 @@
+"""Redaction: finding personal data and secrets in texts, replacing them, and putting them back."""

@@ -1,0 +1,206 @@
+"""`output: mask | refuse`: answers are looked at for personal data and secrets that the caller did not send.
+
+That takes time and a window, which mitmproxy's streams do not have. So such a call is served through the loopback
+upstream: we call the provider ourselves, look at what it says, and pass it on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import certifi
+
+from mitmesh.answering import ANSWER_LIMIT, framing_of
+from mitmesh.dialects.base import Event, Framing, Refusal
+from mitmesh.exchange import Action, Exchange, Mode, Origin
+from mitmesh.loopback import Head
+from mitmesh.redaction.findings import FinderFailed
+from mitmesh.redaction.window import Window, masked
+from mitmesh.wire.frames import framer
+from mitmesh.wire.jsontext import Body
+
+if TYPE_CHECKING:
+    from mitmesh.redaction.findings import Finds
+    from mitmesh.rules.pii_return import PiiOutput
+
+RULE = "output"
+CONNECT_SECONDS = 30
+_OWN = frozenset({
+    "connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "trailer", "transfer-encoding",
+    "upgrade", "content-length", "content-encoding", "host", "accept-encoding", "x-mesh-loopback",
+})  # fmt: skip
+"""Headers that belong to one connection, or that we set ourselves."""
+_CHUNK = 65_536
+
+
+class _Refused(Exception):
+    """The answer has what the rules refuse."""
+
+
+class Output:
+    """Serves exchanges through the provider, searched by `finder`. `trust`: a file of CA certificates for providers,
+    or None for the machine's."""
+
+    def __init__(self, finder: Finds, trust: str | None = None) -> None:
+        self._finder, self._trust = finder, trust
+        self._session: aiohttp.ClientSession | None = None
+
+    async def stop(self) -> None:
+        """Close what is open to providers."""
+        if self._session:
+            await self._session.close()
+
+    async def serve(self, x: Exchange, said: str, rule: PiiOutput) -> AsyncGenerator[bytes | Head]:
+        """The provider's answer to this exchange, searched. `said` is all the caller's text: what stands there is no
+        news to the caller."""
+        look = _Look(self._finder, x, said, rule)
+        if x.upstream is None or x.body is None:
+            yield Head(404)
+            yield look.refusal(404, "no_route", "No provider serves this path; see rules/routes.yaml.")
+            return
+        try:
+            target = x.upstream
+            port = "" if target.port == {"https": 443, "http": 80}.get(target.scheme) else f":{target.port}"
+            session = await self._open()
+            answer = await session.request(
+                x.method,
+                f"{target.scheme}://{target.host}{port}{x.path}",
+                data=x.body.render(),
+                headers=_passed(x.headers) | {"accept-encoding": "identity"},
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            yield Head(502)
+            yield look.refusal(502, "upstream_failed", f"{x.provider} could not be reached, or gave no answer.")
+            return
+        x.origin = Origin.PROVIDER
+        async with answer, aclosing(look.answer(answer)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            context = await asyncio.to_thread(ssl.create_default_context, cafile=self._trust or certifi.where())
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=context, limit=0),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("user-agent", "accept", "content-type"),
+                read_bufsize=_CHUNK,
+            )
+        return self._session
+
+
+class _Look:
+    """One answer under way."""
+
+    def __init__(self, finder: Finds, x: Exchange, said: str, rule: PiiOutput) -> None:
+        self._finder, self._x, self._said, self._rule = finder, x, said, rule
+        self._mode = rule.mode or x.rules.mode(x.identity.team)
+        self._noted: set[str] = set()
+
+    async def answer(self, answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes | Head]:
+        """The status, then the body."""
+        head = Head(answer.status, _passed(answer.headers))
+        kind = answer.headers.get("content-type", "")
+        framing = framing_of(self._x, kind) if answer.status < 300 else Framing.NONE
+        if framing is Framing.NONE:
+            for piece in await self._whole(answer, head):
+                yield piece
+            return
+        yield head
+        try:
+            async with aclosing(self._stream(answer, framing)) as events:
+                async for event in events:
+                    yield event.raw
+        except _Refused:
+            yield self._error(framing, 403, "personal_data", "The answer had data that the rules do not let pass.")
+        except FinderFailed:
+            yield self._error(framing, 503, "stage_failed", "The answer could not be searched, so it was ended.")
+
+    async def _stream(self, answer: aiohttp.ClientResponse, framing: Framing) -> AsyncGenerator[Event]:
+        window = Window(self._x.dialect, self._finder.find, self._known, self._seen, self._rule.window)
+        events = framer(framing)
+        async for chunk in answer.content.iter_any():
+            for event in events.feed(chunk):
+                for ready in await window.feed(event, _parsed(event.data)):
+                    yield ready
+        for event in events.flush():
+            for ready in await window.feed(event, _parsed(event.data)):
+                yield ready
+        for ready in await window.end():
+            yield ready
+
+    async def _whole(self, answer: aiohttp.ClientResponse, head: Head) -> list[bytes | Head]:
+        """A JSON answer, or what is refused in its place."""
+        try:
+            raw = await _read(answer)
+            body = Body(raw, json.loads(raw.decode()))
+            await self._mask(body)
+        except ValueError:  # no JSON: nobody can say what is in it
+            return [Head(502), self.refusal(502, "unreadable", "The provider's answer could not be searched.")]
+        except _Refused:
+            said = "The answer had data that the rules do not let pass."
+            return [Head(403), self.refusal(403, "personal_data", said)]
+        except FinderFailed:
+            return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
+        return [head, body.render()]
+
+    async def _mask(self, body: Body) -> None:
+        texts = self._x.dialect.answer_texts(body.doc)
+        for text, findings in zip(texts, await self._finder.find([text.text for text in texts]), strict=True):
+            news = [f for f in findings if not self._known(text.text[f.start : f.end])]
+            if news and self._seen(f.type for f in news):
+                spans = [(f.start, f.end) for f in news]
+                body.set(text.path, masked(text.text, 0, spans, is_json=text.is_json))
+
+    def _known(self, value: str) -> bool:
+        return value in self._said
+
+    def _seen(self, types: Iterable[str]) -> bool:
+        """Note what was found; is it to be masked?"""
+        refuse = self._rule.action == "refuse"
+        for kind in set(types) - self._noted:
+            self._noted.add(kind)
+            action = Action.REFUSE if refuse else Action.REDACT
+            self._x.decide("redact", action, RULE, f"{kind} in the answer, not from the caller", mode=self._mode)
+        if refuse and self._mode is Mode.ENFORCE:
+            raise _Refused
+        return self._mode is Mode.ENFORCE
+
+    def refusal(self, status: int, kind: str, message: str) -> bytes:
+        """A refusal in the dialect's shape."""
+        self._x.origin = Origin.PROXY
+        return self._x.dialect.refusal(Refusal(status, kind, message, RULE, self._x.id))
+
+    def _error(self, framing: Framing, status: int, kind: str, message: str) -> bytes:
+        return self._x.dialect.stream_error(Refusal(status, kind, message, RULE, self._x.id), framing=framing)
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body. Raises ValueError where it is too large to be searched."""
+    raw = bytearray()
+    async for chunk in answer.content.iter_chunked(_CHUNK):
+        raw += chunk
+        if len(raw) > ANSWER_LIMIT:
+            raise ValueError("too large")
+    return bytes(raw)
+
+
+def _passed(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _OWN}
+
+
+def _parsed(data: bytes) -> Any:
+    if data[:1] not in (b"{", b"["):
+        return None
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None

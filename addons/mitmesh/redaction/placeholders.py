@@ -1,0 +1,108 @@
+"""Placeholders: their shape, how they are numbered, and the forms in which an answer may say them.
+
+`<EMAIL_1>` stands for the first e-mail address of a call. Numbers follow from the request alone, so the same value has
+the same name on every turn of a growing conversation, in every worker and after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Iterable
+
+LITERAL = "LITERAL"
+"""The type of what looks like a placeholder in the client's own text."""
+
+_NAME = r"[A-Z][A-Z0-9_]{0,39}_[0-9]{1,9}"
+SHAPE = re.compile(rf"<({_NAME})>|(\\{{1,2}})u003[cC]({_NAME})\2u003[eE]")
+"""A placeholder as it may be said: plainly, JSON-escaped once, or twice (JSON within JSON)."""
+LONGEST = 64
+"""Characters of the longest form: a name of 50 between two escapes of seven."""
+
+_OPENINGS = (("<", ">"), ("\\u003c", "\\u003e"), ("\\\\u003c", "\\\\u003e"))
+_MAY_OPEN = re.compile(r"[<\\]")
+
+
+def literals(text: str) -> Iterable[tuple[int, int]]:
+    """Where the text has something that looks like a placeholder."""
+    if "_" not in text or ("<" not in text and "\\u003" not in text):
+        return ()
+    return [found.span() for found in SHAPE.finditer(text)]
+
+
+class Names:
+    """Gives each value of one call its name. `known` are names of earlier calls, which keep their values; `first` is
+    the number to begin with where nothing is known of an earlier call that there was."""
+
+    __slots__ = ("_counts", "_first", "by_value")
+
+    def __init__(self, known: dict[str, str] | None = None, first: int = 1) -> None:
+        """`known`: name without brackets (`EMAIL_1`) to value."""
+        self._counts: dict[str, int] = {}
+        self._first = first
+        self.by_value: dict[str, str] = {}
+        for name, value in (known or {}).items():
+            kind, _, number = name.rpartition("_")
+            self._counts[kind] = max(self._counts.get(kind, 0), int(number))
+            self.by_value[value] = name
+
+    def of(self, kind: str, value: str) -> str:
+        """The value's name; the next of its type where it has none."""
+        name = self.by_value.get(value)
+        if name is None:
+            number = self._counts.get(kind, self._first - 1) + 1
+            self._counts[kind] = number
+            name = self.by_value[value] = f"{kind}_{number}"
+        return name
+
+
+class Table:
+    """What may be restored in the answer of one call: the caller's own values by name, and nothing else."""
+
+    __slots__ = ("_forms", "values")
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+        self._forms: list[str] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+    def restore(self, text: str, *, is_json: bool = False) -> str:
+        """The text with every placeholder of this call replaced by its value, escaped for where it goes: `is_json`
+        says that the text is itself a JSON document. What is no placeholder of this call stays as it is."""
+        if "<" not in text and "\\u003" not in text:
+            return text
+        values = self.values
+
+        def value(found: re.Match[str]) -> str:
+            known = values.get(found[1] or found[3])
+            if known is None:
+                return found[0]
+            return _escaped(known, max(len(found[2] or ""), is_json))
+
+        return SHAPE.sub(value, text)
+
+    def held(self, text: str) -> int:
+        """How many characters at the text's end could be the beginning of a placeholder of this call."""
+        begin = max(0, len(text) - LONGEST)
+        for found in _MAY_OPEN.finditer(text, begin):
+            if self._begins(text[found.start() :]):
+                return len(text) - found.start()
+        return 0
+
+    def _begins(self, suffix: str) -> bool:
+        """Is it a proper prefix of a form of one of our placeholders?"""
+        if self._forms is None:
+            self._forms = sorted(f"{left}{name}{right}" for name in self.values for left, right in _OPENINGS)
+        suffix = suffix.replace("u003C", "u003c").replace("u003E", "u003e")
+        at = bisect_left(self._forms, suffix)
+        return at < len(self._forms) and self._forms[at].startswith(suffix) and self._forms[at] != suffix
+
+
+def _escaped(value: str, depth: int) -> str:
+    """The value as it stands within a string of JSON, `depth` strings deep."""
+    for _ in range(depth):
+        value = json.dumps(value, ensure_ascii=False)[1:-1]
+    return value

@@ -1,0 +1,178 @@
+"""Putting the caller's own values back: in whole answers, and in streams as they come."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mitmesh.dialects.base import AnswerText, Dialect, Event, Kind, Path
+from mitmesh.dialects.walk import obj, strings
+from mitmesh.redaction.members import restore_names
+from mitmesh.redaction.placeholders import Table
+from mitmesh.wire.jsontext import Body
+from mitmesh.wire.splice import dumps
+
+if TYPE_CHECKING:
+    from mitmesh.dialects.base import Answer
+
+_REPEATED = ("error", "instructions", "metadata", "user", "tools", "prompt", "safety_identifier", "prompt_cache_key")
+"""Fields of the request that OpenAI's response objects repeat, and errors, which may quote it."""
+_NAMED = re.compile(rb'(?:>|u003[eE])[^"]*"\s*:')
+"""What may be a placeholder in the name of a member."""
+_DATA_LINE = re.compile(rb"^data:[^\r\n]*\r?\n?", re.MULTILINE)
+
+
+def restore_body(body: Body, dialect: Dialect, table: Table, *, structured: bool = False) -> None:
+    """Put the values back into a whole JSON answer, its error message included. `structured`: the visible text is
+    itself a JSON document."""
+    texts = [(text.path, text.text, is_json(text, structured)) for text in dialect.answer_texts(body.doc)]
+    for path, text, inner in [*texts, *_besides(body.doc)]:
+        if (restored := table.restore(text, is_json=inner)) != text:
+            body.set(path, restored)
+    if _NAMED.search(body.raw):
+        restore_names(body, table)
+
+
+def _besides(doc: Any) -> Iterator[tuple[Path, str, bool]]:
+    """What else of an answer or event may quote the request: an error's message, and what a provider repeats of it."""
+    if not isinstance(doc, dict):
+        return
+    for base, fields in (((), doc), (("response",), obj(doc.get("response")))):
+        for key in _REPEATED:
+            if value := fields.get(key):
+                yield from ((path, text, False) for path, text in strings(value, (*base, key)))
+    if doc.get("type") == "error" and isinstance(doc.get("message"), str):
+        yield ("message",), doc["message"], False
+
+
+def restore_answer(answer: Answer, table: Table, *, structured: bool = False) -> None:
+    """The same for an answer of our own (a cache's), before it is rendered."""
+    for part in answer.parts:
+        inner = part.kind is Kind.TOOL_CALL or (structured and part.kind is Kind.TEXT)
+        part.text = table.restore(part.text, is_json=inner)
+
+
+def is_json(text: AnswerText, structured: bool) -> bool:
+    """Is what this text belongs to a JSON document of its own?"""
+    return text.is_json or (structured and text.kind is Kind.TEXT)
+
+
+@dataclass(slots=True)
+class _Held:
+    """The end of a text that may be the beginning of a placeholder, and the event it came in."""
+
+    text: str
+    event: Event
+    doc: Any
+    path: Path
+
+
+class RestoreStream:
+    """The transform of one stream. Every event goes on at once, without the end of its text that may be the beginning
+    of a placeholder; that comes with the text's next event, or before the event that ends the text."""
+
+    __slots__ = ("_dialect", "_held", "_structured", "_table")
+
+    def __init__(self, dialect: Dialect, table: Table, *, structured: bool = False) -> None:
+        self._dialect, self._table, self._structured = dialect, table, structured
+        self._held: dict[str, _Held] = {}
+
+    def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
+        """See Transform."""
+        data = event.data
+        if not self._held and b"<" not in data and b"u003" not in data and b"\\\\" not in data:
+            return None
+        if not data:
+            return [*self.end(), event] if event.raw.strip() == b"]" else None  # a JSON array's end
+        ends = self._dialect.ends(doc)
+        changed = self._texts(event, doc, ends) if doc is not None else {}
+        before = self._released(ends)
+        if not changed and not before:
+            return None
+        return [*before, rewritten(event, doc, changed) if changed else event]
+
+    def end(self) -> Sequence[Event]:
+        """See Transform: what is left unfinished passes as it is."""
+        return self._released([""])
+
+    def _texts(self, event: Event, doc: Any, ends: Sequence[str]) -> dict[Path, tuple[str, str]]:
+        """The event's texts that become something else: as they are, and as they become."""
+        changed: dict[Path, tuple[str, str]] = {}
+        for text in self._dialect.event_texts(doc):
+            held = self._held.pop(text.channel, None) if text.channel else None
+            whole = held.text + text.text if held else text.text
+            if text.channel and not ended(text.channel, ends) and (kept := self._table.held(whole)):
+                self._held[text.channel] = _Held(whole[-kept:], event, doc, text.path)
+                whole = whole[:-kept]
+            new = self._table.restore(whole, is_json=is_json(text, self._structured))
+            if new != text.text:
+                changed[text.path] = (text.text, new)
+        for path, said, _ in _besides(doc):
+            if (new := self._table.restore(said)) != said:
+                changed[path] = (said, new)
+        return changed
+
+    def _released(self, ends: Sequence[str]) -> list[Event]:
+        """Events with what was held of the texts that end now."""
+        if not self._held or not ends:
+            return []
+        released = []
+        for channel in [channel for channel in self._held if ended(channel, ends)]:
+            held = self._held.pop(channel)
+            released.append(_more(held, self._dialect.more(held.doc, held.path, held.text)))
+        return released
+
+
+def ended(channel: str, ends: Sequence[str]) -> bool:
+    """Is this channel among those that `Dialect.ends` names?"""
+    return any(not end or channel == end or channel.startswith(end + ".") for end in ends)
+
+
+def rewritten(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> Event:
+    """The event with other texts (`changed`: the old and the new by path); all else keeps its bytes."""
+    data = event.data
+    try:
+        for old, new in changed.values():
+            said = dumps(old).encode()
+            if data.count(said) != 1:  # it is written otherwise, or stands there twice: its place has to be found
+                data = _spliced(event, doc, changed)
+                break
+            data = data.replace(said, dumps(new).encode())
+    except UnicodeEncodeError:  # a lone surrogate: half of a character, the other half is in the next event
+        data = _spliced(event, doc, changed)
+    return Event(_framed(event, data), data, event.name)
+
+
+def _spliced(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> bytes:
+    body = Body(event.data, doc)
+    for path, (_, text) in changed.items():
+        body.set(path, text)
+    try:
+        return body.render()
+    except ValueError:  # the surrogate again: written anew, it stays an escape
+        return json.dumps(body.doc).encode()
+
+
+def _framed(event: Event, data: bytes) -> bytes:
+    """The event's bytes with other data."""
+    at = event.raw.rfind(event.data)
+    if at >= 0:
+        return event.raw[:at] + data + event.raw[at + len(event.data) :]
+    lines = b"".join(b"data: " + line + b"\n" for line in data.split(b"\n"))
+    first = _DATA_LINE.search(event.raw)
+    begin = first.start() if first else 0
+    return event.raw[:begin] + lines + _DATA_LINE.sub(b"", event.raw[begin:])
+
+
+def _more(held: _Held, doc: Any) -> Event:
+    """An event of ours that carries on the text of another."""
+    body = Body(b"{}", None)
+    body.set((), doc)
+    data = body.render()
+    raw = held.event.raw.lstrip()
+    if raw[:1] in (b"[", b","):
+        return Event(b"," + data, data)
+    return Event(_framed(held.event, data), data, held.event.name)

@@ -1,0 +1,244 @@
+"""Take personal data and secrets out of what leaves, put them back in what returns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mitmesh.dialects.base import Event, Framing, Operation, Text
+from mitmesh.exchange import Action, Mode
+from mitmesh.redaction.members import members, write_members
+from mitmesh.redaction.output import Output
+from mitmesh.redaction.placeholders import Names, Table
+from mitmesh.redaction.policy import Decision, Policy
+from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
+from mitmesh.redaction.report import describe
+from mitmesh.redaction.restore import RestoreStream, restore_body
+from mitmesh.redaction.signing import CannotSign, is_signed, sign
+from mitmesh.redaction.sources import credentials
+from mitmesh.redaction.stored import Withheld, searched_answer, spoken, stored_answer
+from mitmesh.redaction.vault import Vault
+from mitmesh.rules import Content
+from mitmesh.stage import Stage
+from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
+from mitmesh.store.keys import Hasher, load_key, make_folder
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
+    from mitmesh.redaction.findings import Finds
+    from mitmesh.rules import Rules
+    from mitmesh.stage import Transform
+
+_OFF_LOOP = 200_000
+"""Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
+_ACTIONS = {"refuse": Action.REFUSE, "allow": Action.ALLOW}
+
+
+@dataclass(slots=True)
+class _State:
+    """What the stage keeps of one call: what may be restored, all values that were named (to name), and under which
+    caller and conversation they are kept."""
+
+    table: Table
+    values: dict[str, str]
+    structured: bool = False
+    caller: str | None = None
+    conversation: list[str] = field(default_factory=list)
+    kept: bool = False
+    settled: bool = False
+
+
+class Redact(Stage):
+    """Finds, replaces and restores. `data` is the folder of the keys and the vault; `finder` does the searching;
+    `trust` is a file of CA certificates for providers (see Output)."""
+
+    name = "redact"
+
+    def __init__(self, data: Path, finder: Finds, trust: str | None = None) -> None:
+        self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust)
+        self._data = data
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def configure(self, rules: Rules) -> None:
+        """Take what to look for and how long to remember from the rules. Raises RulesError."""
+        self.finder.configure(rules)
+        self.vault.days, self.vault.rows = rules.pii.vault.days, rules.pii.vault.rows
+
+    async def start(self) -> None:
+        """Start the finder, open the vault. Raises what keeps either from working."""
+        self._loop = asyncio.get_running_loop()
+        make_folder(self._data)
+        self._hasher = Hasher(load_key(self._data))
+        await asyncio.gather(self.finder.start(), self.vault.start())
+
+    async def stop(self) -> None:
+        """End the finder, close the vault."""
+        await asyncio.gather(self.output.stop(), self.finder.stop(), self.vault.stop())
+
+    async def request(self, x: Exchange) -> None:
+        """Replace what must not leave. A finder that fails raises, and the call is refused."""
+        x.notes[STORED_TEXTS] = Withheld()  # until all is well
+        if (rule := x.rules.pii.output).action != "allow" and x.operation is Operation.CHAT and x.body:
+            said = "\0".join(text.text for text in x.call.texts)
+            x.local = lambda x: self.output.serve(x, said, rule)
+        history = x.call.history_at_provider
+        caller = x.credential or x.client
+        known = await self.vault.load(caller, history) if history else None
+        names = self.vault.fresh(history) if history and known is None else Names(known)
+        doc = x.body.doc if x.body else None
+        others = members(doc)
+        redaction = await self._redaction(x, [*x.call.texts, *others], names)
+        state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
+        if state.table:
+            state.structured = x.dialect.structured(doc)
+            if x.dialect.keeps(doc) or history:
+                state.caller, state.conversation = caller, [history] if history else []
+        x.notes[self.name] = state
+        self._write(x, redaction, others)
+        x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
+        if redaction.sent and not x.refusal and is_signed(x.headers):
+            self._sign(x)
+
+    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
+        if not texts:
+            return Redaction()
+        views = views_of(texts)
+        found = await self.finder.find(as_read(texts, views))
+        policy = Policy(x.rules, x.identity, x.provider)
+        task = (texts, views, found, policy, names, self._hash)
+        large = sum(len(text.text) for text in texts) > _OFF_LOOP
+        return await asyncio.to_thread(redact, *task) if large else redact(*task)
+
+    def _hash(self, value: str) -> str:
+        return self._hasher.hash(b"value", value)[:12]
+
+    def _write(self, x: Exchange, redaction: Redaction, others: Sequence[Text]) -> None:
+        """Put the result into the exchange: verdicts, what is sent, what is stored. The last of the texts that were
+        looked at are `others`, which are no text positions and are not stored."""
+        for decision, places in redaction.seen.items():
+            self._decide(x, decision, describe(decision, places))
+        texts, sent, stored = x.call.texts, redaction.sent, redaction.stored
+        count = len(texts)
+        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in stored.items() if index < count}
+        for index, new in sent.items():
+            if index < count:
+                texts[index].text = new
+        if x.refusal:  # nothing is sent, so nothing else is stored whatever the rules keep
+            for index, new in stored.items():
+                if index < count:
+                    texts[index].text = new
+        elif x.body:
+            for index, new in sent.items():
+                if index < count:
+                    x.body.set(texts[index].path, new)
+            write_members(x.body, others, {index - count: new for index, new in sent.items() if index >= count})
+
+    def _decide(self, x: Exchange, decision: Decision, reason: str) -> None:
+        if decision.action == "refuse":
+            advice = f"{reason}. The rules refuse that; take it out and try again."
+            x.refuse(self.name, decision.rule_id, advice, mode=decision.mode, type="personal_data")
+        else:
+            action = _ACTIONS.get(decision.action, Action.REDACT)
+            x.decide(self.name, action, decision.rule_id, reason, mode=decision.mode)
+
+    def _sign(self, x: Exchange) -> None:
+        """The client signed what it sent; sign what is sent now, or refuse."""
+        reason = "no credentials to sign it again are configured (`signing` in rules/pii.yaml)"
+        if (key := credentials(x.rules.pii.signing)) and x.body and x.target:
+            port = {"https": 443, "http": 80}.get(x.target.scheme) == x.target.port
+            host = x.headers.get("host") or (x.target.host if port else f"{x.target.host}:{x.target.port}")
+            try:
+                body = x.body.render()
+                x.headers.update(sign(x.method, host, x.path, x.headers, body, key, datetime.now(UTC)))
+                return
+            except CannotSign as error:
+                reason = str(error)
+        # Enforced whatever the mode: the provider would refuse it for its signature.
+        said = f"Personal data was taken out of this call, so its AWS signature no longer holds, and {reason}."
+        x.refuse(self.name, "signed", said, mode=Mode.ENFORCE, type="signed_body")
+
+    def stream(self, x: Exchange) -> Transform | None:
+        """Puts the caller's values back, where any were taken out."""
+        state: _State | None = x.notes.get(self.name)
+        if state is None or not state.table:
+            return None
+        restore = RestoreStream(x.dialect, state.table, structured=state.structured)
+        return _Keeping(restore, lambda: self._keep(x, state)) if state.caller else restore
+
+    def response(self, x: Exchange) -> None:
+        """The same for a JSON answer; and remember the names where the conversation can go on at the provider."""
+        state: _State | None = x.notes.get(self.name)
+        if state is None or not state.table:
+            return
+        self._keep(x, state)
+        if x.answer_body:
+            restore_body(x.answer_body, x.dialect, state.table, structured=state.structured)
+
+    def _keep(self, x: Exchange, state: _State) -> bool:
+        """Keep the names for later calls, once the answer's id is known; true when that is done."""
+        if not state.kept and state.caller and x.answer and x.answer.id:
+            self.vault.save(state.caller, [x.answer.id, *state.conversation], state.table.values)
+            state.kept = True
+        return state.kept
+
+    def needs_settling(self, x: Exchange) -> bool:
+        """Is there text of an answer to be stored that was not looked at? What the finder remembers is settled here."""
+        state: _State | None = x.notes.get(self.name)
+        if state is None or state.settled or not x.answer or not x.answer.parts:
+            return False
+        if x.rules.content(x.identity.team) is not Content.REDACTED:
+            return False
+        parts = spoken(x.answer)
+        found = self.finder.remembered([part.read for part in parts])
+        if found is not None:
+            state.settled = True
+            x.notes[STORED_ANSWER] = stored_answer(parts, found, state.values)
+        return found is None
+
+    def settle(self, x: Exchange) -> None:
+        """Find out what is stored of the answer: without the caller's values, should some have been sent in clear, and
+        without any others. What cannot be searched is not stored."""
+        state: _State | None = x.notes.get(self.name)
+        if state is None or not self.needs_settling(x):
+            return
+        state.settled = True
+        assert x.answer and self._loop
+        x.notes[STORED_ANSWER] = searched_answer(spoken(x.answer), state.values, self.finder, self._loop)
+
+    def finish(self, x: Exchange) -> None:
+        """An answer that was not settled is not stored."""
+        if self.needs_settling(x):
+            x.notes[STORED_ANSWER] = Withheld()
+
+    def health(self) -> dict[str, Any]:
+        """Whether names of people can be found at all, which models are loaded, what failed."""
+        finder = self.finder.health()
+        said: dict[str, Any] = {"persons": finder.persons, "models": list(finder.models), "detail": finder.detail}
+        if not finder.ready:
+            said["problem"] = f"the finder does not work: {finder.detail}"
+        if self.vault.failures:
+            said["warning"] = f"{self.vault.failures} writes to the vault failed"
+        return said
+
+
+class _Keeping:
+    """A transform that has the names kept as soon as the answer has an id: the client may go on with it at once."""
+
+    __slots__ = ("_done", "_inner", "_keep")
+
+    def __init__(self, inner: Transform, keep: Callable[[], bool]) -> None:
+        self._inner, self._keep = inner, keep
+        self._done = False
+
+    def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
+        """See Transform."""
+        self._done = self._done or self._keep()
+        return self._inner.event(event, doc)
+
+    def end(self) -> Sequence[Event]:
+        """See Transform."""
+        return self._inner.end()

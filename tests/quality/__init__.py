@@ -1,0 +1,1 @@
+"""How well redaction finds: `scripts/eval-redaction`."""

@@ -1,0 +1,74 @@
+"""`python -m quality`: measures, prints, judges."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from mitmesh.redaction import search
+from mitmesh.rules import load
+from quality import measure
+from quality.measure import Score
+
+ROOT = Path(__file__).parents[2]
+NEVER = ROOT / "tests" / "redaction" / "data" / "never.txt"
+
+
+def main() -> int:
+    """The exit code: 0 all passed, 1 something is below what is asked, 2 no data."""
+    parser = argparse.ArgumentParser(prog="scripts/eval-redaction", add_help=False)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    use_shipped_rules()
+    scores = list(judge(arguments.data))
+    if arguments.json:
+        figures = [{**asdict(score), "passed": score.passed} for score in scores]
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    for score in scores:
+        print(line(score))
+    if len(scores) < 2:
+        print(f"{arguments.data} has none of the data", file=sys.stderr)
+        return 2
+    return 0 if all(score.passed for score in scores) else 1
+
+
+def use_shipped_rules() -> None:
+    """The rules as shipped: what this machine's local/ says is not what is measured."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "rules"
+        copy.mkdir()
+        for file in (ROOT / "rules").glob("*.yaml"):
+            shutil.copy(file, copy)
+        search.use(load(copy).pii)
+
+
+def judge(data: Path) -> Iterator[Score]:
+    """Every figure there is data for."""
+    find = search.find_now
+    if files := sorted((data / "presidio-research").glob("*.json")):
+        yield from measure.personal(files, find)
+    if files := sorted((data / "gitleaks-cases").glob("*.jsonl")):
+        yield from measure.secrets(files, find)
+    banking = [text for file in sorted((data / "banking77").glob("*.csv")) for text in measure.rows(file)]
+    notinject = [text for file in sorted((data / "notinject").glob("*.json")) for text in measure.prompts(file)]
+    if banking or notinject:
+        yield measure.false_alarms("banking77 and notinject", banking + notinject, find, most=1)
+    yield measure.false_alarms("what is never flagged", measure.never(NEVER), find, most=0)
+
+
+def line(score: Score) -> str:
+    """A score as a line of the report."""
+    asked = f"at least {score.least}" if score.least is not None else f"at most {score.most}"
+    verdict = "" if score.least is None and score.most is None else f"{asked:14} {'ok' if score.passed else 'BELOW'}"
+    return f"{score.name:52} {score.value:6.3f}  {score.detail:34} {verdict}".rstrip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""The figures: labelled texts against what is found in them. Knows no finder, only a function that finds."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mitmesh.redaction.findings import Finding
+
+type Find = Callable[[str], list[Finding]]
+
+LABELS = {
+    "EMAIL_ADDRESS": "EMAIL", "CREDIT_CARD": "CARD", "IBAN_CODE": "IBAN", "US_SSN": "SSN", "IP_ADDRESS": "IP",
+    "DOMAIN_NAME": "DOMAIN", "URL": "DOMAIN", "PHONE_NUMBER": "PHONE",
+}  # fmt: skip
+"""The data's labels, and what we call them. Names and places have no form: a model finds those."""
+SECRETS = {"SECRET", "PRIVATE_KEY", "JWT", "CONNECTION_STRING"}
+_FILE_NAME = re.compile(r"[\w ./-]+\.(?:ya?ml|config|php|xml|html?|hcl|p12|pfx|properties|toml)", re.IGNORECASE)
+
+
+@dataclass(slots=True, frozen=True)
+class Score:
+    """One line of the report. `least` and `most` are what is asked of the value, either may be None."""
+
+    name: str
+    value: float
+    detail: str
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Is it as good as it should be?"""
+        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+
+
+def personal(files: Sequence[Path], find: Find) -> list[Score]:
+    """Recall and precision per type on texts with marked spans; a span counts as found where a finding of its type
+    overlaps it."""
+    hit, miss, wrong = Counter[str](), Counter[str](), Counter[str]()
+    for record in (each for file in files for each in json.loads(file.read_text())):
+        found = find(record["full_text"])
+        marked = [
+            (span["start_position"], span["end_position"], LABELS[span["entity_type"]])
+            for span in record["spans"]
+            if span["entity_type"] in LABELS
+        ]
+        for start, end, kind in marked:
+            seen = any(each.type == kind and each.start < end and start < each.end for each in found)
+            (hit if seen else miss)[kind] += 1
+        for each in found:
+            if not any(each.type == kind and each.start < end and start < each.end for start, end, kind in marked):
+                wrong[str(each.type)] += 1
+    scores = []
+    for kind in sorted(hit | miss):
+        total = hit[kind] + miss[kind]
+        detail = f"{hit[kind]} of {total}; precision {hit[kind] / max(1, hit[kind] + wrong[kind]):.3f}"
+        scores.append(Score(f"recall {kind}", hit[kind] / total, detail, least=0.85 if kind == "PHONE" else 0.95))
+    return scores
+
+
+def secrets(files: Sequence[Path], find: Find) -> list[Score]:
+    """Recall and rate of false alarms on cases that hold a secret or do not.
+
+    The cases were taken out of gitleaks' tests as strings. Some are the names of files that the tests were to have
+    read, and no text: they are left out of what is judged; the figures with them stand beside."""
+    cases = [json.loads(line) for file in files for line in file.read_text().splitlines() if line]
+    texts = [(base64.b64decode(case["text_b64"]).decode(errors="replace"), bool(case["label"])) for case in cases]
+    results = [(text, label, any(each.type in SECRETS for each in find(text))) for text, label in texts]
+    judged = [each for each in results if not _FILE_NAME.fullmatch(each[0])]
+    recall, alarms, detail = _rates(judged)
+    all_recall, all_alarms, all_detail = _rates(results)
+    return [
+        Score("recall SECRET", recall, detail[0], least=0.80),
+        Score("false alarms SECRET", alarms, detail[1], most=0.12),
+        Score("recall SECRET, file names too", all_recall, all_detail[0]),
+        Score("false alarms SECRET, file names too", all_alarms, all_detail[1]),
+    ]
+
+
+def _rates(results: Sequence[tuple[str, bool, bool]]) -> tuple[float, float, tuple[str, str]]:
+    count = Counter((label, seen) for _, label, seen in results)
+    secret, other = count[True, True] + count[True, False], count[False, True] + count[False, False]
+    detail = (f"{count[True, True]} of {secret}", f"{count[False, True]} of {other}")
+    return count[True, True] / max(1, secret), count[False, True] / max(1, other), detail
+
+
+def false_alarms(name: str, texts: Iterable[str], find: Find, most: float) -> Score:
+    """Texts with anything found in them, per 1,000, where there is nothing to find."""
+    counted = [bool(find(text)) for text in texts]
+    rate = 1000 * sum(counted) / max(1, len(counted))
+    return Score(f"false alarms {name}, per 1,000", rate, f"{sum(counted)} of {len(counted)}", most=most)
+
+
+def rows(file: Path) -> list[str]:
+    """The texts of banking77's CSV."""
+    with file.open(newline="") as lines:
+        return [row["text"] for row in csv.DictReader(lines)]
+
+
+def prompts(file: Path) -> list[str]:
+    """The texts of NotInject's JSON."""
+    records: list[dict[str, Any]] = json.loads(file.read_text())
+    return [record["prompt"] for record in records]
+
+
+def never(file: Path) -> list[str]:
+    """The strings of the list, without its headings."""
+    return [line for line in file.read_text().splitlines() if line and not line.startswith("# ")]

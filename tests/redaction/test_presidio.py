@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from mitmesh.redaction.personal import Kind
+from mitmesh.redaction.presidio import Analyzer, Tokens
+
+
+def number(text: str) -> Iterator[tuple[int, int, float]]:
+    """The first 123, doubtfully."""
+    if "123" in text:
+        yield text.index("123"), text.index("123") + 3, 0.3
+
+
+ANALYZER = Analyzer([Kind("NUMBER", "number", number, ("lic", "café"))])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("lic 123", True),
+        ("LIC: 123", True),
+        ("the lic of this is 123", True),
+        ("123 is my lic", True),
+        ("Café 123", True),
+        ("public 123", False),
+        ("licence 123", False),
+        ("lic" + " word" * 10 + " 123", False),
+        ("123", False),
+    ],
+)
+def test_context_is_whole_words_near_by(text: str, found: bool) -> None:
+    """A blank pipeline has lemmas, or context would be silently off; `public` is not `lic`."""
+    results = ANALYZER.find(text, 0.5)
+    assert [(each.rule_id, text[each.start : each.end]) for each in results] == ([("number", "123")] if found else [])
+    assert ANALYZER.find(text, 0.2) or "123" not in text
+
+
+def test_tokens_are_made_only_when_asked_for() -> None:
+    """A text in which nothing is found costs no tokenizer."""
+    engine = Tokens()
+    artifacts = engine.process_text("Two words.", "en")
+    assert "tokens" not in vars(artifacts)
+    assert artifacts.lemmas == ["two", "words", "."] and artifacts.keywords == ["two", "words"]
+    assert artifacts.tokens_indices == [0, 4, 9] and not artifacts.entities
+    with pytest.raises(AttributeError):
+        _ = artifacts.nothing
+    assert next(iter(engine.process_batch(["a b"], "en")))[1].lemmas == ["a", "b"]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mitmesh.dialects import DIALECTS
+from mitmesh.dialects.base import Answer, Kind, Part
+from mitmesh.redaction.placeholders import Table
+from mitmesh.redaction.restore import RestoreStream, restore_answer
+from mitmesh.wire.frames import SSE
+
+TABLE = Table({"EMAIL_1": "ann@example.com", "EMAIL_10": "bob@example.com", "PERSON_1": 'A "B"'})
+
+
+def restored(dialect: str, raw: bytes) -> bytes:
+    """A whole stream through the transform."""
+    stream, framer = RestoreStream(DIALECTS[dialect], TABLE), SSE()
+    out = []
+    for event in [*framer.feed(raw), *framer.flush()]:
+        doc = json.loads(event.data) if event.data[:1] in (b"{", b"[") else None
+        made = stream.event(event, doc)
+        out += [event] if made is None else made
+    return b"".join(event.raw for event in [*out, *stream.end()])
+
+
+def sse(*docs: Any, named: bool = False) -> bytes:
+    lines = [(f"event: {doc['type']}\n" if named else "") + f"data: {json.dumps(doc)}\n\n" for doc in docs]
+    return "".join(lines).encode()
+
+
+@pytest.mark.parametrize("ascii_", [True, False])
+@pytest.mark.parametrize("spaced", [True, False])
+def test_all_other_bytes_stay(ascii_: bool, spaced: bool) -> None:
+    """Of an event that changes, all but the text keeps its bytes, framing and comments included."""
+    doc = {"id": "ü", "n": 1.50, "choices": [{"index": 0, "delta": {"content": "é <EMAIL_1>"}}]}
+    data = json.dumps(doc, ensure_ascii=ascii_, separators=None if spaced else (",", ":"))
+    raw = f": note\r\nid: 7\r\ndata:{data}\r\n\r\n".encode()
+    back = restored("openai_chat", raw)
+    said = json.dumps("é <EMAIL_1>", ensure_ascii=ascii_)
+    new = json.dumps("é ann@example.com", ensure_ascii=ascii_)
+    assert back.replace(new.encode(), b"X").replace(b'"\xc3\xa9 ann@example.com"', b"X") == raw.replace(
+        said.encode(), b"X"
+    )
+
+
+def test_data_on_several_lines() -> None:
+    """An event whose data is spread over lines stays an event."""
+    raw = b'event: x\ndata: {"choices": [{"index": 0,\ndata: "delta": {"content": "<EMAIL_1>"}}]}\n\n'
+    (event,) = SSE().feed(restored("openai_chat", raw))
+    assert (event.name, json.loads(event.data)["choices"][0]["delta"]) == ("x", {"content": "ann@example.com"})
+
+
+def test_text_said_twice() -> None:
+    """Where a text stands twice in an event, each is restored by its own place."""
+    texts = [{"index": n, "delta": {"content": "<PERSON_1>"}} for n in (0, 1)]
+    (event,) = SSE().feed(restored("openai_chat", sse({"choices": texts})))
+    assert [choice["delta"]["content"] for choice in json.loads(event.data)["choices"]] == ['A "B"', 'A "B"']
+
+
+def test_unknown_kinds_of_events() -> None:
+    """Events of a kind that is new are restored where they say text, and pass where they do not (litellm 30728)."""
+    novel = {"type": "response.brand_new.delta", "output_index": 0, "delta": "<EMAIL_1>"}
+    assert b"ann@example.com" in restored("openai_responses", sse(novel, named=True))
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "novel_delta", "novelty": "<EMAIL_1>"}}
+    assert b"ann@example.com" in restored("anthropic", sse(delta, named=True))
+    other = sse({"object": "new.kind", "payload": "<EMAIL_1>"})
+    assert restored("openai_chat", other) == other
+
+
+def test_thinking_passes() -> None:
+    """Thinking keeps its placeholders: it is signed, and comes back as it was."""
+    deltas = [
+        {"type": "thinking_delta", "thinking": "<EMAIL_1>"},
+        {"type": "signature_delta", "signature": "<EMAIL_1>"},
+    ]
+    raw = sse(*({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas), named=True)
+    assert restored("anthropic", raw) == raw
+
+
+def test_left_in_a_block() -> None:
+    """What is left of a block comes as a delta before the block's stop, also where it came with its start."""
+    start = {"type": "content_block_start", "index": 2, "content_block": {"type": "text", "text": "a <EMA"}}
+    stop = {"type": "content_block_stop", "index": 2}
+    events = SSE().feed(restored("anthropic", sse(start, stop, named=True)))
+    docs = [json.loads(event.data) for event in events]
+    assert docs[0]["content_block"]["text"] == "a "
+    assert docs[1] == {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "<EMA"}}
+    assert docs[2] == stop
+
+
+def test_ids_are_not_said_again() -> None:
+    """An event of ours carries on the text alone: SDKs would join ids and names to those they have."""
+    call = {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": "<EM'}}
+    delta = {"role": "assistant", "tool_calls": [call]}
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    events = SSE().feed(restored("openai_chat", sse({"id": "x", "choices": [{"index": 0, "delta": delta}]}, end)))
+    (more,) = json.loads(events[1].data)["choices"]
+    assert more == {
+        "index": 0,
+        "delta": {"tool_calls": [{"index": 0, "type": "function", "function": {"arguments": "<EM"}}]},
+    }
+
+
+PIECES = ["<EMAIL_1>", "<EMA", "IL_10>", "\\u003cPERSON_1\\u003e", " x ", "<", "\\", '"', "é", "<PERSON_1", ">"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12), st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_any_cut(pieces: list[str], sizes: list[int]) -> None:
+    """However a text is cut into events, the client reads the whole text restored, in each dialect."""
+    text, cut = "".join(pieces), []
+    while sum(map(len, cut)) < len(text):
+        at = sum(map(len, cut))
+        cut.append(text[at : at + sizes[len(cut) % len(sizes)]])
+    chat = [{"choices": [{"index": 0, "delta": {"content": piece}}]} for piece in cut]
+    responses = [{"type": "response.output_text.delta", "output_index": 0, "delta": piece} for piece in cut]
+    for dialect, docs in (("openai_chat", chat), ("openai_responses", responses)):
+        events = SSE().feed(restored(dialect, sse(*docs)))
+        said = [text.text for event in events for text in DIALECTS[dialect].event_texts(json.loads(event.data))]
+        assert "".join(said) == TABLE.restore(text)
+
+
+def test_answer_of_ours() -> None:
+    """An answer from a cache is restored before it is rendered."""
+    answer = Answer(parts=[Part(Kind.TEXT, "<PERSON_1>"), Part(Kind.TOOL_CALL, '{"a": "<PERSON_1>"}')])
+    restore_answer(answer, TABLE)
+    assert (answer.parts[0].text, json.loads(answer.parts[1].text)) == ('A "B"', {"a": 'A "B"'})
+
+
+def test_half_a_character() -> None:
+    """Half of a surrogate pair, whose other half is in the next event, stays what it is."""
+    for text in ("<EMAIL_1> \ud83e", "\ud83e <EMAIL_1>"):
+        back = restored("openai_chat", sse({"choices": [{"index": 0, "delta": {"content": text}}]}))
+        said = json.loads(back.removeprefix(b"data: "))["choices"][0]["delta"]["content"]
+        assert said == text.replace("<EMAIL_1>", "ann@example.com")

@@ -1,0 +1,185 @@
+"""Secrets of the forms their issuers document. All are made here, at random: none was ever anybody's."""
+
+from __future__ import annotations
+
+import random
+import string
+from pathlib import Path
+
+import pytest
+
+from mitmesh.redaction.secrets import Pattern, Patterns
+from mitmesh.rules import PiiPattern, load
+
+_random = random.Random(7)
+
+
+def an(count: int) -> str:
+    return "".join(_random.choices(string.ascii_letters + string.digits, k=count - 2)) + "a7"
+
+
+def hx(count: int) -> str:
+    return "".join(_random.choices("0123456789abcdef", k=count - 2)) + "a7"
+
+
+def up(count: int) -> str:
+    return "".join(_random.choices(string.ascii_uppercase + "234567", k=count))
+
+
+def letters(count: int) -> str:
+    return "".join(_random.choices(string.ascii_letters, k=count))
+
+
+def pem(kind: str, newline: str = "\n") -> str:
+    return f"-----BEGIN {kind}-----{newline}{an(64)}{newline}{an(64)}{newline}-----END {kind}-----"
+
+
+UUID = f"{hx(8)}-{hx(4)}-4{hx(3)}-a{hx(3)}-{hx(12)}"
+
+# (what is found, the text around it)
+CASES = [
+    ("AKIA" + up(16), "{}"),
+    ("ASIA" + up(16), "id={}"),
+    (an(40), "AWS_SECRET_ACCESS_KEY={}"),
+    (an(40), 'aws_secret_key: "{}"'),
+    ("ABSK" + an(110), "{}"),
+    ("AIza" + an(35), "key={}&x=1"),
+    ("GOCSPX-" + an(28), "{}"),
+    ("ya29." + an(120), "{}"),
+    ("sk-proj-" + an(64), "{}"),
+    ("sk-" + an(48), "{}"),
+    ("sk-" + an(20) + "T3Blbk" + "FJ" + an(20), "{}"),
+    ("sk-ant-" + "api03-" + an(93) + "AA", "{}"),
+    ("sk-or-v1-" + hx(64), "{}"),
+    ("gsk_" + an(52), "{}"),
+    ("xai-" + an(80), "{}"),
+    ("r8_" + an(37), "{}"),
+    ("pplx-" + an(48), "{}"),
+    ("hf_" + letters(34), "login --token {}"),
+    ("ghp_" + an(36), "{}"),
+    ("github_" + "pat_" + an(22) + "_" + an(59), "{}"),
+    ("glpat-" + an(20), "{}"),
+    ("npm_" + an(36), "//r/:_authToken={}"),
+    ("pypi-" + "AgEIcHlwaS5vcmc" + an(70), "{}"),
+    ("xox" + "b-123456789012-123456789012-" + an(24), "{}"),
+    ("sk_" + "live_" + an(24), "{}"),
+    ("rk_" + "live_" + an(24), "{}"),
+    ("whsec_" + an(32), "{}"),
+    ("SG." + an(22) + "." + an(43), "{}"),
+    ("SK" + hx(32), "{}"),
+    ("dop_v1_" + hx(64), "{}"),
+    ("shpat_" + hx(32), "{}"),
+    ("hvs." + an(90), "{}"),
+    ("dapi" + hx(32), "{}"),
+    ("PMAK-" + hx(24) + "-" + hx(34), "{}"),
+    ("lin_api_" + an(40), "{}"),
+    ("NRAK-" + up(26) + "7", "{}"),
+    ("glsa_" + an(32) + "_" + hx(8), "{}"),
+    ("figd_" + an(40), "{}"),
+    ("123456789:A" + an(34), "telegram {}"),
+    (an(3) + "7Q~" + an(34), "{}"),
+    (hx(32) + "-us12", "{}"),
+    ("key-" + hx(32), "{}"),
+    ("squ_" + hx(40), "{}"),
+    ("xkeysib-" + hx(64) + "-" + an(16), "{}"),
+    ("pul-" + hx(40), "{}"),
+    ("dp.pt." + an(43), "{}"),
+    ("EAAM" + an(150), "{}"),
+    (UUID, 'HEROKU_KEY = "{}"'),
+    ("sha256~" + an(43), "oc login --token={}"),
+    ("A3-" + "ABCDE7-GHJKLMN2345-ABC23-DEF45-GHJ67", "{}"),
+    # of any issuer
+    (an(32), '"api_key": "{}"'),
+    (an(32), '{{\\"apiKey\\":\\"{}\\"}}'),
+    (hx(32), "api-key: {}"),
+    (an(40), "client_secret={}"),
+    (hx(64), "ENCRYPTION_KEY={}"),
+    (hx(32), "twilio_auth_token={}"),
+    (hx(32), "DATADOG_KEY: {}"),
+    (an(24), "token = '{}'"),
+    ("hunter2", 'password = "{}"'),
+    ("Tr0ub4dor&3", "DB_PASSWORD={}"),
+    ("Sup3rS3cret!", "The password for prod is {}"),
+    ("P4ss-w0rd", "my password is {}"),
+    (an(30), "Authorization: Bearer {}"),
+    ("dXNlcjpwYXNzd29yZDEyMw==", "Authorization: Basic {}"),
+    (hx(40), "curl -H 'Authorization: token {}'"),
+    (an(12), 'curl -u "bob:{}" https://x.example'),
+    (an(20), "curl --user {0}:{0} x"),
+    (an(12), "run --password {}"),
+    (an(10), "mysql -u root -p{}"),
+    (an(14), "postgres://app:{}@db.internal:5432/prod"),
+    (an(16), "redis://:{}@cache:6379/0"),
+    ("p4ssw0rdX", "mongodb+srv://u:{}@c0.mongodb.net/db"),
+    (an(12), "machine h login b password {}"),
+    (an(10), "Server=db;Database=x;User Id=sa;Password={};"),
+    (an(86) + "==", "AccountName=x;AccountKey={};EndpointSuffix=y"),
+    ("YWRtaW46cGFzc3dvcmQ=", "{}"),
+    ("CleartextPassword1", '<add key="Password" value="{}" />'),
+    ("aGVsbG86d29ybGQxMjM=", "kind: Secret\ndata:\n  token: {}\n"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0." + an(43), "{}"),
+    (pem("RSA PRIVATE KEY"), "{}"),
+    (pem("PRIVATE KEY"), "key:\n{}\nend"),
+    (pem("OPENSSH PRIVATE KEY", "\\n"), '"{}"'),
+    (pem("PGP PRIVATE KEY BLOCK", "\r\n"), "{}"),
+    (pem("EC PRIVATE KEY")[:120], "cut off: {}"),
+]
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
+    folder = tmp_path_factory.mktemp("shipped") / "rules"
+    folder.mkdir()
+    for name in ("hosts", "pii"):
+        (folder / f"{name}.yaml").write_bytes((Path(__file__).parents[2] / "rules" / f"{name}.yaml").read_bytes())
+    return Patterns(load(folder).pii.patterns)
+
+
+@pytest.mark.parametrize(("secret", "around"), CASES)
+@pytest.mark.parametrize("carrier", ["{}", "Please use {} for it.", "```\n{}\n```\n"])
+def test_secrets_are_found_whole(shipped: Patterns, secret: str, around: str, carrier: str) -> None:
+    """Every character of the secret is in a finding, in code, in prose and alone."""
+    text = carrier.format(around.format(secret))
+    covered = {i for each in shipped.find(text) for i in range(each.start, each.end)}
+    start = text.rindex(secret)
+    assert set(range(start, start + len(secret))) <= covered
+
+
+def test_long_keys_and_endless_ones(shipped: Patterns) -> None:
+    """A private key is found to its end, and one that never ends to the end of the text, without taking long."""
+    body = "\n".join([an(64)] * 200)
+    for text in (
+        f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----",
+        f"-----BEGIN PRIVATE KEY-----\n{body}",
+    ):
+        (found,) = [each for each in shipped.find(text) if each.type == "PRIVATE_KEY"]
+        assert (found.start, found.end) == (0, len(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 100_000, "-" * 100_000, "key=" * 25_000, "://:" * 25_000, "password " * 10_000, "curl -u " * 10_000,
+     "eyJ" * 30_000, "eyJaaaaaaaaaaaaaaa." * 5_000, "-----BEGIN PRIVATE KEY-----" * 3_000, "xoxb-1-" * 15_000,
+     "aws secret key " * 7_000, "Server=;" * 12_000, "A" * 100_000, "a_" * 50_000, "1" * 100_000, "sonar" * 20_000],
+    ids=lambda text: text[:12],
+)  # fmt: skip
+def test_no_text_takes_long(shipped: Patterns, text: str) -> None:
+    """100 kB made to hurt take well under the time limit of a search."""
+    import time
+
+    began = time.process_time()
+    shipped.find(text)
+    assert time.process_time() - began < 2.5
+
+
+def test_a_pattern_with_everything() -> None:
+    """Keyword, entropy, check and the group `value` all count."""
+    rule = PiiPattern(
+        id="x", type="PIN", regex=r"pin=(?P<value>\d{12,19})", keywords=["PIN="], entropy="2", check="luhn", score=70
+    )
+    patterns = Patterns([rule])
+    (found,) = patterns.find("a pin=4539578763621486")
+    assert (found.start, found.end, found.type, found.rule_id, found.score) == (6, 22, "PIN", "x", 0.7)
+    assert not patterns.find("a pin=4539578763621487") and not patterns.find("a pin=0000000000000000")
+    assert not patterns.find("a PN=4539578763621486")
+    assert Pattern.of(rule).valued

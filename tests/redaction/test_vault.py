@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from mitmesh.redaction.vault import LARGEST, Vault
+from mitmesh.store.errors import AuditError
+
+NAMES = {"EMAIL_1": "ann@example.com"}
+
+
+@pytest.fixture
+async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
+    vault = Vault(tmp_path / "data")
+    await vault.start()
+    yield vault
+    await vault.stop()
+
+
+async def reopened(vault: Vault) -> Vault:
+    """The same file, as another process finds it."""
+    await vault.stop()
+    again = Vault(vault._data)
+    again.days, again.rows = vault.days, vault.rows
+    await again.start()
+    return again
+
+
+async def test_known_at_once_and_later(vault: Vault) -> None:
+    """What was saved is known at once, and after a restart."""
+    vault.save("k", ["r1", "conv"], NAMES)
+    assert await vault.load("k", "r1") == NAMES
+    again = await reopened(vault)
+    assert (await again.load("k", "r1"), await again.load("k", "conv")) == (NAMES, NAMES)
+    assert (await again.load("other", "r1"), await again.load("k", "r2")) == (None, None)
+    await again.stop()
+
+
+async def test_encrypted(vault: Vault) -> None:
+    """Neither values nor names, callers nor conversations are in the files, which their owner alone may read."""
+    vault.save("sk-caller-key", ["resp_12345"], NAMES)
+    await vault.stop()
+    for file in vault._data.iterdir():
+        for secret in (b"ann@example", b"EMAIL", b"sk-caller", b"resp_12345"):
+            assert secret not in file.read_bytes()
+        assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0
+
+
+async def test_expires(vault: Vault) -> None:
+    """What is older than the rules allow is not known, and is deleted at the next start."""
+    vault.days = -1
+    vault.save("k", ["r1"], NAMES)
+    again = await reopened(vault)
+    assert await again.load("k", "r1") is None
+    await again.stop()
+    with sqlite3.connect(again._data / "vault.db") as conn:
+        assert conn.execute("select count(*) from names").fetchone() == (0,)
+
+
+async def test_limits(vault: Vault) -> None:
+    """The oldest rows go beyond the limit, and what is too large is not kept."""
+    vault.rows = 2
+    for days, answer in enumerate(("r1", "r2", "r3"), 1):
+        vault.days = days
+        vault.save("k", [answer], NAMES)
+    vault.save("k", ["big"], {"X_1": "x" * LARGEST})
+    again = await reopened(vault)
+    assert [await again.load("k", answer) is not None for answer in ("r1", "r2", "r3", "big")] == [
+        False, True, True, False,
+    ]  # fmt: skip
+    await again.stop()
+
+
+async def test_first_names_stay(vault: Vault) -> None:
+    """Two calls that went on from the same conversation at once do not rename each other's values."""
+    vault.save("k", ["conv"], {"EMAIL_1": "a", "EMAIL_2": "b"})
+    vault.save("k", ["conv"], {"EMAIL_1": "a", "EMAIL_2": "c", "EMAIL_3": "d"})
+    again = await reopened(vault)
+    assert await again.load("k", "conv") == {"EMAIL_1": "a", "EMAIL_2": "b", "EMAIL_3": "d"}
+    await again.stop()
+
+
+async def test_another_key(vault: Vault) -> None:
+    """An entry that was moved, or made with another key, is an error, not somebody's values."""
+    vault.save("k", ["r1"], NAMES)
+    vault.save("k", ["r2"], {"EMAIL_1": "b"})
+    await vault.stop()
+    with sqlite3.connect(vault._data / "vault.db") as conn:
+        conn.execute("update names set sealed = (select sealed from names order by key limit 1)")
+    again = Vault(vault._data)
+    await again.start()
+    failed = 0
+    for answer in ("r1", "r2"):
+        try:
+            await again.load("k", answer)
+        except sqlite3.DatabaseError:
+            failed += 1
+    assert failed == 1
+    await again.stop()
+
+
+async def test_damaged_key(tmp_path: Path) -> None:
+    """A damaged key keeps the proxy from starting."""
+    (tmp_path / "vault.key").write_bytes(os.urandom(5))
+    with pytest.raises(AuditError):
+        await Vault(tmp_path).start()

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mitmesh.dialects import DIALECTS
+from mitmesh.dialects.base import Event
+from mitmesh.redaction.replace import MASK
+from mitmesh.redaction.window import Window, masked
+from redactions import Finder
+
+CHAT = DIALECTS["openai_chat"]
+ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]*\w")
+
+
+def event(text: str, key: str = "content") -> tuple[Event, Any]:
+    delta: Any = {key: text}
+    if key == "arguments":
+        delta = {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
+    data = json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode()
+    return Event(b"data: " + data + b"\n\n", data), json.loads(data)
+
+
+def said(events: Iterable[Event]) -> str:
+    return "".join(text.text for event in events for text in CHAT.event_texts(json.loads(event.data)))
+
+
+def window(seen: list[str] | None = None, known: str = "", size: int = 80, mask: bool = True) -> Window:
+    noted = seen if seen is not None else []
+
+    def note(types: Iterable[str]) -> bool:
+        noted.extend(types)
+        return mask
+
+    return Window(CHAT, Finder().find, lambda value: value in known, note, size)
+
+
+async def through(look: Window, pieces: list[str], key: str = "content") -> list[Event]:
+    out: list[Event] = []
+    for piece in pieces:
+        out += await look.feed(*event(piece, key))
+    return out + await look.end()
+
+
+async def test_masked_across_events() -> None:
+    """A value that came in pieces is masked once, and the rest stays, event by event."""
+    seen: list[str] = []
+    out = await through(window(seen), ["mail ", "eve@exa", "mple.com", " now"])
+    assert [said([each]) for each in out] == ["mail ", MASK, "", " now"]
+    assert seen == ["EMAIL"]
+
+
+async def test_the_callers_own() -> None:
+    """What the caller sent is no news to the caller."""
+    assert said(await through(window(known="I am ann@example.com"), ["ann@example.com ", "eve@example.com"])) == (
+        f"ann@example.com {MASK}"
+    )
+
+
+async def test_unchanged_events_keep_their_bytes() -> None:
+    """Events without a find are passed on as they came."""
+    first, doc = event("hello")
+    look = window()
+    assert [*await look.feed(first, doc), *await look.end()] == [first]
+
+
+async def test_observed() -> None:
+    """What is only observed is noted and passes."""
+    seen: list[str] = []
+    assert said(await through(window(seen, mask=False), ["eve@example.com"])) == "eve@example.com"
+    assert seen == ["EMAIL"]
+
+
+async def test_delay() -> None:
+    """No event waits for more text than the window declares."""
+    look, size = window(size=80), 80
+    fed = passed = 0
+    for _ in range(200):
+        fed += 5
+        passed += len(said(await look.feed(*event("abcd "))))
+        assert fed - passed <= size
+
+
+async def test_end_of_a_text_releases_it() -> None:
+    """A text that has ended does not wait for another."""
+    look = window(size=400)
+    await look.feed(*event("eve@example.com"))
+    data = b'{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}'
+    out = await look.feed(Event(b"data: " + data + b"\n\n", data), json.loads(data))
+    assert said(out) == MASK and len(out) == 2
+
+
+async def test_number_in_arguments() -> None:
+    """In JSON a bare number that is masked becomes a string: the arguments stay valid."""
+    look = Window(CHAT, Finder(re.compile(r"(?P<CARD>4\d{15})")).find, lambda _: False, lambda _: True, 80)
+    out = await through(look, ['{"card": 4111', '111111111111, "a": "4111111111111111"}'], "arguments")
+    assert json.loads(said(out)) == {"card": MASK, "a": MASK}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["word ", "eve@example.com ", "x" * 30 + " ", "ann@example.com,", "a@b ", "\n"]), max_size=30
+    ),
+    st.lists(st.integers(1, 25), min_size=1, max_size=5),
+)
+async def test_any_cut(words: list[str], sizes: list[int]) -> None:
+    """However a text is cut into events, what comes out is the text with its values masked."""
+    text, pieces, at = "".join(words), [], 0
+    while at < len(text):
+        pieces.append(text[at : at + sizes[len(pieces) % len(sizes)]])
+        at += len(pieces[-1])
+    assert said(await through(window(), pieces)) == ADDRESS.sub(MASK, text)
+
+
+def test_masked() -> None:
+    """Asterisks where a value begins, nothing where it goes on."""
+    assert masked("abcdef", 10, [(8, 12), (13, 14), (15, 20)], is_json=False) == f"c{MASK}e{MASK}"

@@ -1,0 +1,572 @@
+"""The redact stage with a finder that is a regex: what leaves, what comes back, what is stored, what is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mitmesh.dialects.base import Framing
+from mitmesh.exchange import Action, Mode
+from mitmesh.redaction.findings import FinderFailed
+from mitmesh.redaction.stored import WITHHELD
+from mitmesh.rules.pii import PiiAction
+from mitmesh.stages.redact import Redact
+from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
+from redactions import Finder, back_json, back_stream, exchange, rules, sent, stream_chunks
+
+ANN, BOB = "ann@example.com", "bob@example.com"
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> Any:
+    stage = Redact(tmp_path / "data", Finder())
+    await stage.start()
+    yield stage
+    await stage.stop()
+
+
+def chat(*contents: Any, **fields: Any) -> dict[str, Any]:
+    """A chat request of alternating roles."""
+    messages = [
+        content if isinstance(content, dict) else {"role": ("user", "assistant")[n % 2], "content": content}
+        for n, content in enumerate(contents)
+    ]
+    return {"model": "gpt-4o", "messages": messages, **fields}
+
+
+def said(content: str) -> dict[str, Any]:
+    """A chat answer."""
+    message = {"role": "assistant", "content": content}
+    return {"id": "c1", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+
+def deltas(*pieces: Any, last: str = "data: [DONE]\n\n") -> bytes:
+    """A chat stream of these content deltas (or deltas as they are)."""
+    docs = [{"delta": piece if isinstance(piece, dict) else {"content": piece}} for piece in pieces]
+    chunks = [{"id": "c1", "object": "chat.completion.chunk", "choices": [{"index": 0, **doc}]} for doc in docs]
+    chunks.append({"id": "c1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks).encode() + last.encode()
+
+
+def contents(raw: bytes) -> list[str]:
+    """The content of each event of a chat stream that has any."""
+    docs = [json.loads(event[6:]) for event in raw.decode().split("\n\n") if event.startswith("data: {")]
+    found = [doc["choices"][0]["delta"].get("content") for doc in docs if doc["choices"]]
+    return [text for text in found if text is not None]
+
+
+# --- what leaves ---
+
+
+async def test_replaced_and_restored(stage: Redact) -> None:
+    """A value leaves as a placeholder, and the client reads the value."""
+    x = exchange("openai_chat", chat(f"write to {ANN}"))
+    await stage.request(x)
+    assert json.loads(sent(x))["messages"][0]["content"] == "write to <EMAIL_1>"
+    assert x.call.texts[0].text == "write to <EMAIL_1>"
+    answer = back_json(stage, x, said("Dear <EMAIL_1>, not <EMAIL_2>"))
+    assert answer["choices"][0]["message"]["content"] == f"Dear {ANN}, not <EMAIL_2>"
+
+
+async def test_other_bytes_stay(stage: Redact) -> None:
+    """Every byte but those of the value leaves as it came."""
+    raw = b'{ "messages" : [{"content":"a\\u0020ann@example.com \\/","role":"user"}],\n "model":"m" , "x":1.0e0}'
+    x = exchange("openai_chat", raw)
+    await stage.request(x)
+    assert sent(x) == raw.replace(b"a\\u0020ann@example.com \\/", b"a <EMAIL_1> /")
+
+
+async def test_nothing_found_nothing_changed(stage: Redact) -> None:
+    """A call without values leaves as it came, and its stream has no transform."""
+    x = exchange("openai_chat", chat("hello", stream=True))
+    await stage.request(x)
+    assert x.body and not x.body.changed
+    assert stage.stream(x) is None
+    assert (x.verdicts, x.edits_stream, x.notes[STORED_TEXTS]) == ([], False, {})
+
+
+async def test_everywhere(stage: Redact) -> None:
+    """A value that context gives away in one message is replaced in all, whole words only."""
+    x = exchange("openai_chat", chat("Ann says hi to Anna", "ok", "my name is Ann", user="Ann"))
+    await stage.request(x)
+    doc = json.loads(sent(x))
+    assert [m["content"] for m in doc["messages"]] == ["<PERSON_1> says hi to Anna", "ok", "my name is <PERSON_1>"]
+    assert doc["user"] == "<PERSON_1>"
+
+
+async def test_numbered_in_conversation_order(stage: Redact) -> None:
+    """Numbers follow system, messages, metadata, whatever the byte order (litellm 31959)."""
+    doc = {
+        "user": "u@example.com",
+        "messages": [
+            {"role": "user", "content": "2@example.com 1@example.com"},
+            {"role": "user", "content": "3@example.com"},
+        ],
+        "system": "1@example.com",
+        "model": "m",
+        "max_tokens": 1,
+    }
+    x = exchange("anthropic", doc)
+    await stage.request(x)
+    left = json.loads(sent(x))
+    assert left["system"] == "<EMAIL_1>"
+    assert [m["content"] for m in left["messages"]] == ["<EMAIL_2> <EMAIL_1>", "<EMAIL_3>"]
+    assert left["user"] == "<EMAIL_4>"
+
+
+async def test_growing_conversation(stage: Redact, tmp_path: Path) -> None:
+    """The earlier messages of a growing conversation leave with the same bytes on every turn, from any worker
+    (litellm 41600, 42138)."""
+    other = Redact(tmp_path / "other", Finder())
+    await other.start()
+    turns = [f"I am {ANN}, my name is Ann", "hi", f"and {BOB}, +49 170 1234567", "ok", f"cc {ANN}, c@example.com"]
+    before = b""
+    for count in (1, 3, 5):
+        for worker in (stage, other):
+            x = exchange("openai_chat", {"messages": chat(*turns[:count])["messages"]})
+            await worker.request(x)
+            now = sent(x).removesuffix(b"]}")
+            assert now.startswith(before)
+        before = now
+    assert before.count(b"<EMAIL_1>") == 2
+    await other.stop()
+
+
+async def test_late_finding_renames_nobody(stage: Redact) -> None:
+    """A value found only now, but said before, takes the next number: names that were sent stay."""
+    x = exchange("openai_chat", chat("Ann: ann2@example.com, my name is Bob", "hi", "my name is Ann"))
+    await stage.request(x)
+    assert json.loads(sent(x))["messages"][0]["content"] == "<PERSON_2>: <EMAIL_1>, my name is <PERSON_1>"
+
+
+async def test_literal_placeholder(stage: Redact) -> None:
+    """A placeholder in the client's own words is replaced and restored like a value."""
+    x = exchange("openai_chat", chat(f"{ANN} what does <EMAIL_1> mean, or <EMAIL_7>?"))
+    await stage.request(x)
+    left = json.loads(sent(x))["messages"][0]["content"]
+    assert left == "<EMAIL_1> what does <LITERAL_1> mean, or <LITERAL_2>?"
+    answer = back_json(stage, x, said(left))
+    assert answer["choices"][0]["message"]["content"] == f"{ANN} what does <EMAIL_1> mean, or <EMAIL_7>?"
+
+
+async def test_tool_arguments_in_history(stage: Redact) -> None:
+    """Tool-call arguments in the history are redacted within their own JSON, which stays valid.
+
+    litellm 30723, 41274."""
+    arguments = r'{"to": "ann\u0040example.com", "n": 1,  "text": "hi\nbob@example.com \"x\""}'
+    call = {"id": "c", "type": "function", "function": {"name": "send", "arguments": arguments}}
+    x = exchange("openai_chat", chat("hi", {"role": "assistant", "content": None, "tool_calls": [call]}))
+    await stage.request(x)
+    left = json.loads(sent(x))["messages"][1]["tool_calls"][0]["function"]["arguments"]
+    assert left == r'{"to": "<EMAIL_1>", "n": 1,  "text": "hi\n<EMAIL_2> \"x\""}'
+
+
+@pytest.mark.parametrize("cut", [8, 20, 27, 40])
+async def test_broken_arguments_in_history(stage: Redact, cut: int) -> None:
+    """Arguments that a cut stream left unfinished are redacted all the same."""
+    arguments = f'{{"to": "{ANN}", "cc": "{ANN}"}}'[:cut]
+    call = {"id": "c", "type": "function", "function": {"name": "send", "arguments": arguments}}
+    x = exchange("openai_chat", chat(ANN, {"role": "assistant", "content": None, "tool_calls": [call]}))
+    await stage.request(x)
+    assert ANN.encode() not in sent(x)
+
+
+async def test_value_as_json_in_a_text(stage: Redact) -> None:
+    """A value is also replaced where a text says it as JSON does."""
+    x = exchange("openai_chat", chat('my name is Ann "Al"', "ok", '{"who": "Ann \\"Al\\""}'))
+    await stage.request(x)
+    assert json.loads(sent(x))["messages"][2]["content"] == '{"who": "<PERSON_1>"}'
+
+
+THINKING = [
+    {"type": "thinking", "thinking": f"about {ANN}", "signature": f"sig{ANN}"},
+    {"type": "redacted_thinking", "data": ANN},
+    {"type": "text", "text": "ok"},
+]
+
+
+async def test_thinking_is_never_touched(stage: Redact) -> None:
+    """Signed and encrypted blocks leave as they came (openclaw-billing-proxy 28, headroom 2251)."""
+    messages = [{"role": "user", "content": ANN}, {"role": "assistant", "content": THINKING}]
+    x = exchange("anthropic", {"model": "m", "max_tokens": 1, "messages": messages})
+    await stage.request(x)
+    assert json.loads(sent(x))["messages"] == [{"role": "user", "content": "<EMAIL_1>"}, messages[1]]
+
+
+# --- what is done: type, provenance, identity, mode ---
+
+
+@pytest.mark.parametrize(
+    ("action", "leaves", "verdict"),
+    [
+        ("replace", "to <EMAIL_1>", Action.REDACT),
+        ("mask", "to ********", Action.REDACT),
+        ("hash", "to [EMAIL:", Action.REDACT),
+        ("allow", f"to {ANN}", Action.ALLOW),
+        ("refuse", f"to {ANN}", Action.REFUSE),
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.ENFORCE, Mode.OBSERVE])
+async def test_actions(stage: Redact, action: Any, leaves: str, verdict: Action, mode: Mode) -> None:
+    """Each action in each mode: observed, the original leaves; stored is never the original, unless it is allowed."""
+    x = exchange("openai_chat", chat(f"to {ANN}"), rules_=rules(mode, action=action))
+    await stage.request(x)
+    assert [(v.action, v.mode, v.rule_id) for v in x.verdicts] == [(verdict, mode, "pii")]
+    assert bool(x.refusal) == (action == "refuse" and mode is Mode.ENFORCE)
+    left = json.loads(sent(x))["messages"][0]["content"]
+    assert left.startswith(leaves if mode is Mode.ENFORCE else f"to {ANN}")
+    stored = x.notes[STORED_TEXTS].get(("messages", 0, "content"), x.call.texts[0].text)
+    assert (ANN in stored) == (action == "allow")
+
+
+async def test_first_rule_decides(stage: Redact) -> None:
+    """Type, provenance and identity choose the rule; the first that holds decides."""
+    actions = [
+        PiiAction(id="vip", user="boss", action="allow"),
+        PiiAction(id="no-secrets", types=["SECRET"], action="refuse"),
+        PiiAction(id="tools", types=["EMAIL"], provenance=["system"], action="mask"),
+        PiiAction(id="watch", types=["PHONE"], action="mask", mode=Mode.OBSERVE),
+    ]
+    doc = {
+        "model": "m",
+        "max_tokens": 1,
+        "system": BOB,
+        "messages": [{"role": "user", "content": f"{ANN} +49 170 12345"}],
+    }
+    x = exchange("anthropic", doc, rules_=rules(actions=actions))
+    await stage.request(x)
+    left = json.loads(sent(x))
+    assert (left["system"], left["messages"][0]["content"]) == ("********", "<EMAIL_1> +49 170 12345")
+    assert {(v.rule_id, v.mode) for v in x.verdicts} == {
+        ("tools", Mode.ENFORCE), ("pii", Mode.ENFORCE), ("watch", Mode.OBSERVE),
+    }  # fmt: skip
+    assert x.notes[STORED_TEXTS] == {("messages", 0, "content"): "<EMAIL_1> ********"}
+    doc["messages"] = [{"role": "user", "content": "sk-abcdefghijkl"}]
+    for user, refused in (("boss", False), (None, True)):
+        x = exchange("anthropic", doc, rules_=rules(actions=actions))
+        x.identity.user = user
+        await stage.request(x)
+        assert bool(x.refusal) == refused
+        if refused:
+            assert x.refusal and x.refusal.rule_id == "no-secrets"
+            assert "sk-abcdefghijkl" not in x.refusal.reason
+            assert "sk-abcdefghijkl" not in "".join(text.text for text in x.call.texts)
+
+
+async def test_verdict_says_what_and_where(stage: Redact) -> None:
+    """The audit learns types, counts and positions, never values."""
+    x = exchange("openai_chat", chat(f"{ANN} {BOB} {ANN}", "hi", user=ANN))
+    await stage.request(x)
+    assert [v.reason for v in x.verdicts] == ["replaced 3 EMAIL in user, 1 EMAIL in metadata"]
+
+
+async def test_failing_finder(stage: Redact) -> None:
+    """A finder that fails raises (the guard refuses the call), and nothing of the call is stored."""
+    stage.finder = Finder(fails=FinderFailed("worker died"))
+    x = exchange("openai_chat", chat(ANN))
+    with pytest.raises(FinderFailed):
+        await stage.request(x)
+    assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
+
+
+async def test_stored_answer(stage: Redact) -> None:
+    """What is stored of an answer has neither the caller's values, sent in clear, nor any others."""
+    import asyncio
+
+    x = exchange("openai_chat", chat(f"{ANN}, my name is Ann"), rules_=rules(Mode.OBSERVE))
+    await stage.request(x)
+    back_json(stage, x, said(f"Ann ({ANN}) knows {BOB}"))
+    assert stage.needs_settling(x)
+    await asyncio.to_thread(stage.settle, x)
+    assert x.notes[STORED_ANSWER] == {0: "<PERSON_1> (<EMAIL_1>) knows <EMAIL>"}
+    assert not stage.needs_settling(x)
+    stage.finder = Finder(fails=FinderFailed("died"))
+    x = exchange("openai_chat", chat("hi"))
+    x.notes["redact"] = stage_state = type("S", (), {"settled": False, "values": {}, "table": None})()
+    back = said(BOB)
+    x.answer = x.dialect.read_answer(back)
+    await asyncio.to_thread(stage.settle, x)
+    assert stage_state.settled and x.notes[STORED_ANSWER].get(0, BOB) == WITHHELD
+
+
+# --- what returns ---
+
+
+@pytest.mark.parametrize("sizes", [(), (1,), (7,), (64, 3)])
+async def test_split_over_chunks(stage: Redact, sizes: tuple[int, ...]) -> None:
+    """`<EMAIL` + `_1>` split over events and chunks is restored, and what is truncated is nobody's address."""
+    x = exchange("openai_chat", chat(ANN, stream=True))
+    await stage.request(x)
+    raw = deltas("to <EM", "AIL", "_1", "> and <EMAIL_", "2> a < b ", "<EMAIL_")
+    back = contents(back_stream(stage, x, raw, sizes))
+    assert "".join(back) == f"to {ANN} and <EMAIL_2> a < b <EMAIL_"
+
+
+async def test_events_stay_events(stage: Redact) -> None:
+    """Every event goes on at once: one out for one in, and only a possible placeholder waits (litellm 29134)."""
+    x = exchange("openai_chat", chat(ANN, stream=True))
+    await stage.request(x)
+    raw = deltas("a", " b <", "EMAIL_1", "> c", " d")
+    events = [event + b"\n\n" for event in raw.split(b"\n\n")[:-1]]
+    out = stream_chunks(stage, x, b"".join(events), [len(event) for event in events])
+    # sizes repeat per turn, so each chunk is one event
+    assert [len(pieces) for pieces in out] == [1] * len(events) + [0]
+    assert contents(b"".join(b"".join(pieces) for pieces in out)) == ["a", " b ", "", f"{ANN} c", " d"]
+    assert out[0][0] == events[0]
+
+
+async def test_unfinished_before_the_end(stage: Redact) -> None:
+    """What was held comes before the event that ends its text, not after."""
+    x = exchange("openai_chat", chat(ANN, stream=True))
+    await stage.request(x)
+    back = back_stream(stage, x, deltas("to <EMAIL_")).decode()
+    events = back.split("\n\n")
+    assert json.loads(events[1][6:])["choices"][0] == {"index": 0, "delta": {"content": "<EMAIL_"}}
+    assert '"finish_reason": "stop"' in events[2] and events[3] == "data: [DONE]"
+
+
+async def test_stream_cut(stage: Redact) -> None:
+    """A stream that is cut says all it said."""
+    x = exchange("openai_chat", chat(ANN, stream=True))
+    await stage.request(x)
+    raw = deltas("to <EMAIL_").split(b"\n\n")[0] + b"\n\n"
+    assert "".join(contents(back_stream(stage, x, raw))) == "to <EMAIL_"
+
+
+async def test_choices_do_not_mix(stage: Redact) -> None:
+    """Each choice is a text of its own, however they take turns."""
+    x = exchange("openai_chat", chat(ANN, stream=True, n=2))
+    await stage.request(x)
+    turns = [(0, "<EMA"), (1, "<EM"), (0, "IL_1"), (1, "AIL_1> b"), (0, "> a"), (1, "<")]
+    docs = [{"choices": [{"index": i, "delta": {"content": text}}]} for i, text in turns]
+    docs += [{"choices": [{"index": i, "delta": {}, "finish_reason": "stop"}]} for i in (0, 1)]
+    raw = b"".join(b"data: " + json.dumps(doc).encode() + b"\n\n" for doc in docs) + b"data: [DONE]\n\n"
+    texts = {0: "", 1: ""}
+    for event in back_stream(stage, x, raw).decode().split("\n\n"):
+        if event.startswith("data: {"):
+            choice = json.loads(event[6:])["choices"][0]
+            texts[choice["index"]] += choice["delta"].get("content", "")
+    assert texts == {0: f"{ANN} a", 1: f"{ANN} b<"}
+
+
+NAME = 'Ann "Al" O\\Neil'
+
+
+@pytest.mark.parametrize("left, right", [("<", ">"), ("\\u003c", "\\u003e")])
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_arguments_in_a_stream(stage: Redact, left: str, right: str, size: int) -> None:
+    """A value comes back into tool-call arguments escaped, in both forms a placeholder may have there."""
+    x = exchange("openai_chat", chat(f"my name is {NAME}", stream=True))
+    await stage.request(x)
+    assert NAME.encode() not in sent(x)
+    arguments = f'{{"to": "{left}PERSON_1{right}", "n": 1}}'
+    pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]
+    calls = [{"tool_calls": [{"index": 0, "function": {"arguments": piece}}]} for piece in pieces]
+    back = back_stream(stage, x, deltas(*calls)).decode()
+    docs = [json.loads(event[6:]) for event in back.split("\n\n") if event.startswith("data: {")]
+    said_ = "".join(
+        call["function"]["arguments"] for doc in docs for call in doc["choices"][0]["delta"].get("tool_calls", [])
+    )
+    assert json.loads(said_) == {"to": NAME, "n": 1}
+
+
+STRUCTURED = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "ask", "answer"),
+    [
+        (
+            "openai_chat",
+            chat(f"my name is {NAME}", response_format=STRUCTURED),
+            lambda text: said(text),
+        ),
+        (
+            "openai_responses",
+            {"model": "m", "input": f"my name is {NAME}", "text": {"format": {"type": "json_schema", "name": "x"}}},
+            lambda text: {"output": [{"type": "message", "content": [{"type": "output_text", "text": text}]}]},
+        ),
+        (
+            "anthropic",
+            {
+                "model": "m",
+                "max_tokens": 1,
+                "messages": [{"role": "user", "content": f"my name is {NAME}"}],
+                "output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}},
+            },
+            lambda text: {"type": "message", "content": [{"type": "text", "text": text}]},
+        ),
+        (
+            "gemini",
+            {
+                "contents": [{"role": "user", "parts": [{"text": f"my name is {NAME}"}]}],
+                "generationConfig": {"responseMimeType": "application/json"},
+            },
+            lambda text: {"candidates": [{"content": {"parts": [{"text": text}]}}]},
+        ),
+    ],
+    ids=["chat", "responses", "anthropic", "gemini"],
+)
+async def test_structured_output(stage: Redact, dialect: str, ask: Any, answer: Any) -> None:
+    """A value comes back into a structured output escaped for JSON."""
+    path = "/v1beta/models/m:generateContent" if dialect == "gemini" else "/v1/x"
+    x = exchange(dialect, ask, path)
+    await stage.request(x)
+    assert NAME not in json.dumps(json.loads(sent(x)), ensure_ascii=False)
+    back = back_json(stage, x, answer('{"name": "<PERSON_1>"}'))
+    (text,) = [text.text for text in x.dialect.answer_texts(back)]
+    assert json.loads(text) == {"name": NAME}
+
+
+async def test_gemini_array(stage: Redact) -> None:
+    """In a JSON array what is left comes as an element before the array's end."""
+    doc = {"contents": [{"role": "user", "parts": [{"text": ANN}]}]}
+    x = exchange("gemini", doc, "/v1beta/models/m:streamGenerateContent")
+    assert x.framing is Framing.JSON_ARRAY
+    await stage.request(x)
+    chunks = [{"candidates": [{"content": {"parts": [{"text": text}]}}]} for text in ("a <EMA", "IL_1> <EMAIL")]
+    back = json.loads(back_stream(stage, x, json.dumps(chunks).encode(), (3,), Framing.JSON_ARRAY))
+    texts = [doc["candidates"][0]["content"]["parts"][0]["text"] for doc in back]
+    assert "".join(texts) == f"a {ANN} <EMAIL"
+
+
+async def test_error_message(stage: Redact) -> None:
+    """A provider's error that quotes a placeholder is restored too."""
+    x = exchange("openai_chat", chat(ANN))
+    await stage.request(x)
+    back = back_json(stage, x, {"error": {"message": "no <EMAIL_1>", "type": "t", "code": None}})
+    assert back["error"]["message"] == f"no {ANN}"
+
+
+# --- history at the provider ---
+
+
+def responses(text: str, **fields: Any) -> dict[str, Any]:
+    return {"model": "m", "input": text, **fields}
+
+
+def output(text: str, answer_id: str) -> dict[str, Any]:
+    content = [{"type": "output_text", "text": text}]
+    return {
+        "id": answer_id,
+        "object": "response",
+        "status": "completed",
+        "output": [{"type": "message", "content": content}],
+    }
+
+
+async def turn(stage: Redact, doc: Any, says: str, answer_id: str, key: str = "k") -> tuple[str, str]:
+    """One turn: what is sent as input, and what the client reads."""
+    x = exchange("openai_responses", doc, "/v1/responses")
+    x.credential = key
+    await stage.request(x)
+    left = json.loads(sent(x))["input"]
+    back = back_json(stage, x, output(says, answer_id))
+    return left, back["output"][0]["content"][0]["text"]
+
+
+async def test_vault(stage: Redact, tmp_path: Path) -> None:
+    """A conversation that the provider keeps goes on with the same names, after a restart too, for its caller only."""
+    assert await turn(stage, responses(ANN), "<EMAIL_1>", "r1") == ("<EMAIL_1>", ANN)
+    follow = responses(f"{BOB} {ANN}", previous_response_id="r1")
+    assert await turn(stage, follow, "<EMAIL_1> <EMAIL_2>", "r2") == ("<EMAIL_2> <EMAIL_1>", f"{ANN} {BOB}")
+    await stage.vault.stop()
+    assert ANN.encode() not in b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir())
+    again = Redact(tmp_path / "data", Finder())
+    await again.start()
+    assert await turn(again, responses("who?", previous_response_id="r2"), "<EMAIL_1> <EMAIL_2>", "r3") == (
+        "who?", f"{ANN} {BOB}",
+    )  # fmt: skip
+    left, read = await turn(again, follow, "<EMAIL_1>", "r4", key="other")
+    assert read == "<EMAIL_1>"  # another caller learns nothing
+    assert "<EMAIL_1>" not in left and "@" not in left
+    await again.stop()
+
+
+async def test_unknown_history(stage: Redact) -> None:
+    """Of an unknown past no old name is taken for a new one: the numbers begin elsewhere."""
+    left, read = await turn(stage, responses(BOB, previous_response_id="gone"), "<EMAIL_1>", "r9")
+    assert read == "<EMAIL_1>"
+    assert int(left.removeprefix("<EMAIL_").removesuffix(">")) >= 10_000
+
+
+async def test_vault_knows_before_the_stream_ends(stage: Redact) -> None:
+    """The client may go on as soon as it read the answer's id."""
+    x = exchange("openai_responses", responses(ANN, stream=True), "/v1/responses")
+    x.credential = "k"
+    await stage.request(x)
+    created = {"type": "response.created", "response": {"id": "r1", "output": []}}
+    raw = f"event: response.created\ndata: {json.dumps(created)}\n\n".encode()
+    transform = stage.stream(x)
+    assert transform
+    from mitmesh.answering import Tap
+    from mitmesh.guard import Guard
+
+    Tap(x, Framing.SSE, "", [(stage, transform)], Guard(), lambda: None, lambda: b"")(raw)
+    assert await stage.vault.load("k", "r1") == {"EMAIL_1": ANN}
+
+
+async def test_not_kept_when_not_stored(stage: Redact) -> None:
+    """What the provider does not keep (`store: false`) is not kept here."""
+    await turn(stage, responses(ANN, store=False), "<EMAIL_1>", "r1")
+    assert await stage.vault.load("k", "r1") is None
+
+
+# --- signed bodies ---
+
+AUTHORIZATION = (
+    "AWS4-HMAC-SHA256 Credential=AKIDCLIENT/20250101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=00"
+)
+
+
+async def test_signed_is_refused(stage: Redact) -> None:
+    """A signed body that had to be changed is refused with that reason; one without values passes."""
+    doc = {"max_tokens": 1, "messages": [{"role": "user", "content": ANN}]}
+    x = exchange("anthropic", doc, "/model/m/invoke", authorization=AUTHORIZATION)
+    await stage.request(x)
+    assert x.refusal and x.refusal.type == "signed_body" and "signing" in x.refusal.reason
+    doc["messages"] = [{"role": "user", "content": "hi"}]
+    x = exchange("anthropic", doc, "/model/m/invoke", authorization=AUTHORIZATION)
+    await stage.request(x)
+    assert x.refusal is None and x.headers["authorization"] == AUTHORIZATION
+
+
+async def test_signed_again(stage: Redact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With credentials it is signed again, over what is sent."""
+    monkeypatch.setenv("MY_ID", "AKIDOURS")
+    monkeypatch.setenv("MY_SECRET", "secret")
+    doc = {"max_tokens": 1, "messages": [{"role": "user", "content": ANN}]}
+    signing = {"access_key": "env:MY_ID", "secret_key": "env:MY_SECRET"}
+    x = exchange("anthropic", doc, "/model/m/invoke", rules(signing=signing), authorization=AUTHORIZATION)
+    await stage.request(x)
+    assert x.refusal is None
+    assert "Credential=AKIDOURS/" in x.headers["authorization"] and "/us-east-1/bedrock/" in x.headers["authorization"]
+
+
+# --- what is no string value ---
+
+
+async def test_names_and_numbers(stage: Redact) -> None:
+    """Names of members and long numbers are looked at too; both come back under their names."""
+    stage.finder = Finder(re.compile(r"(?P<EMAIL>[\w.]+@[\w.]+\w)|(?P<CARD>\b4\d{15}\b)"))
+    book = {ANN: {"card": 4111111111111111, "n": 12345678}, "x": [4111111111111111]}
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": book}
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [call]}]
+    x = exchange("anthropic", {"model": "m", "max_tokens": 1, "messages": messages})
+    await stage.request(x)
+    left = json.loads(sent(x))["messages"][1]["content"][0]["input"]
+    assert left == {"<EMAIL_1>": {"card": "<CARD_1>", "n": 12345678}, "x": ["<CARD_1>"]}
+    answer = {"type": "message", "content": [{**call, "input": {"<EMAIL_1>": {"to": "<CARD_1>"}}}]}
+    back = back_json(stage, x, answer)
+    assert back["content"][0]["input"] == {ANN: {"to": "4111111111111111"}}
+
+
+async def test_names_that_are_masked_alike(stage: Redact) -> None:
+    """Two names that become the same both stay."""
+    x = exchange("generic", {ANN: 1, BOB: 2}, rules_=rules(action="mask"))
+    await stage.request(x)
+    assert json.loads(sent(x)) == {"********": 1, "********_": 2}
