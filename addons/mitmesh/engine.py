@@ -65,6 +65,8 @@ class Engine:
 
     def configure(self, updated: set[str]) -> None:
         """Refuse an option that would let calls pass, whenever it is set."""
+        if self.life and updated & options.REMAKES_CA:
+            self.life.sign()
         if problem := options.violation(ctx.options):
             raise exceptions.OptionsError(problem)
 

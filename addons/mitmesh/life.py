@@ -13,7 +13,8 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mitmesh import demo, gateway, options
+from mitmesh import ca, demo, gateway, options
+from mitmesh.ca.signing import Store
 from mitmesh.catalog import CATALOG, Site
 from mitmesh.control import Control
 from mitmesh.guard import where
@@ -55,8 +56,11 @@ class Life:
         """Check the options, load the rules, start the stages. Raises SystemExit with one clear line logged."""
         try:
             self._check()
+            rules_seen = fingerprint(self._rules)
             rules = await asyncio.to_thread(load, self._rules)
-            self._seen = fingerprint(self._rules)
+            self._signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
+            self._seen = rules_seen, ca.fingerprint(self._data / "ca")
+            self.sign()
             site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None)
             stages = [CATALOG[name](site) for name in self._names]
             self.house = House(stages, rules, HostTable(rules.hosts), Loopback())
@@ -65,6 +69,10 @@ class Life:
         except Exception as error:  # noqa: BLE001 # whatever it is, calls cannot be governed
             fail(error)
         return self.house
+
+    def sign(self) -> None:
+        """Let our CA sign, and not the one that mitmproxy made of its `confdir`."""
+        self._master.addons.get("tlsconfig").certstore = Store(self._signers, self._data / "ca")
 
     async def open(self, calls: Calls) -> None:
         """Open the sockets, control first, and be ready. Raises SystemExit where a port is taken."""
@@ -163,22 +171,29 @@ class Life:
 
     def _note(self) -> None:
         """Write where things are, for scripts, tests and people: run.json in the data folder."""
-        text = json.dumps({"pid": os.getpid(), **self._places}, indent=2) + "\n"
+        text = json.dumps({"pid": os.getpid(), "rules": str(self._rules), **self._places}, indent=2) + "\n"
         new = self._data / "run.json.new"
         new.write_text(text)
         new.replace(self._data / "run.json")
+
+    def _state(self) -> tuple[Any, ...]:
+        """What changes when a rules file does, or when another CA is to sign."""
+        return fingerprint(self._rules), ca.fingerprint(self._data / "ca")
 
     async def _follow(self) -> None:
         """Apply changed rules files; a bad one leaves the old rules in force, and says so."""
         while True:
             await asyncio.sleep(POLL)
             try:
-                seen = await asyncio.to_thread(fingerprint, self._rules)
+                seen = await asyncio.to_thread(self._state)
                 if seen == self._seen:
                     continue
                 self._seen = seen
                 rules = await asyncio.to_thread(load, self._rules)
+                signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
                 self.house.configure(rules, HostTable(rules.hosts))
+                self._signers = signers
+                self.sign()
                 self.house.problem = None
                 log.info("mitmesh: rules %s are in force", rules.version)
             except RulesError as error:

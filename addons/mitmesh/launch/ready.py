@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +24,18 @@ def places(home: Path, pid: int) -> dict[str, str] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) and found.get("pid") == pid else None
+
+
+def running(home: Path) -> dict[str, str] | None:
+    """Where the engine that runs on this folder listens, by name; None if none does."""
+    try:
+        found = json.loads((home / "run.json").read_bytes())
+        os.kill(found["pid"], 0)
+    except PermissionError:
+        pass  # it is another user's, and it is there
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {name: str(value) for name, value in found.items()}
 
 
 def problem(control: str) -> str | None:
