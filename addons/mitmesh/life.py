@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mitmesh import ca, demo, gateway, options
+from mitmesh import ca, demo, gateway, options, pac
 from mitmesh.ca.signing import Store
 from mitmesh.catalog import CATALOG, Site
 from mitmesh.control import Control
@@ -51,6 +51,7 @@ class Life:
         self._rules = Path(self._options.mesh_rules or SHIPPED_RULES).expanduser()
         self._data = Path(self._options.mesh_data or "~/.mitmesh").expanduser()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places: dict[str, str] = {}
 
     async def build(self) -> House:
         """Check the options, load the rules, start the stages. Raises SystemExit with one clear line logged."""
@@ -167,7 +168,12 @@ class Life:
             metrics.watched.stage_failures = lambda: house.guard.failures
             if commit:
                 metrics.watched.audit = commit.counters
-        self.control = Control(house.health, (lambda: (metrics.render(), metrics.content_type)) if metrics else None)
+        rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None
+        self.control = Control(house.health, rendered, self._pac)
+
+    def _pac(self, name: str) -> str:
+        host, _, port = self._places.get("proxy", "127.0.0.1:0").rpartition(":")
+        return pac.script(self.house.rules.hosts, f"{name if host in ('0.0.0.0', '::', '*') else host}:{port}")
 
     def _note(self) -> None:
         """Write where things are, for scripts, tests and people: run.json in the data folder."""

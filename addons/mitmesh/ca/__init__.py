@@ -6,7 +6,7 @@ read the constraints of a root that it was told to trust.
 """
 
 from mitmesh.ca.authority import Authority, AuthorityError
-from mitmesh.ca.files import TRUSTED, Signers, fingerprint, prepare, rotate
+from mitmesh.ca.files import TRUSTED, Signers, fingerprint, look, prepare, rotate
 from mitmesh.ca.names import EVERYTHING, Names, outside
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Names",
     "Signers",
     "fingerprint",
+    "look",
     "outside",
     "prepare",
     "rotate",

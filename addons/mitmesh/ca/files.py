@@ -71,6 +71,17 @@ def prepare(folder: Path, rules: Rules, now: datetime | None = None) -> Signers:
     return signers
 
 
+def look(folder: Path, rules: Rules, now: datetime | None = None) -> Signers | None:
+    """Who signs, without making or changing anything; None where there is no CA yet. Raises AuthorityError."""
+    now = now or datetime.now(UTC)
+    if rules.mesh.ca.cert:
+        return Signers((_configured(rules.mesh.ca, now),))
+    if not (folder / CURRENT).exists():
+        return None
+    switch = _switch(folder / NEXT) if (folder / NEXT).exists() else None
+    return Signers(tuple(_read(folder / name, now) for name in (CURRENT, NEXT)[: 2 if switch else 1]), switch)
+
+
 def rotate(folder: Path, rules: Rules, overlap: timedelta, now: datetime | None = None) -> Signers:
     """Make a new CA for these rules. It signs at once what the old one may not, and everything once `overlap` is over;
     clients have that long to be told to trust it. Raises as `prepare` does."""

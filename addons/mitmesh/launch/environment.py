@@ -62,4 +62,5 @@ def _java(proxy: str, store: Path, before: str) -> str:
     options = [f"-D{scheme}.proxy{what}" for scheme in ("https", "http") for what in (f"Host={host}", f"Port={port}")]
     options.append("-Dhttp.nonProxyHosts=localhost|127.*|[::1]")
     options += [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStoreType=PKCS12"]
-    return " ".join([*([before] if before else []), *options, f"-Djavax.net.ssl.trustStorePassword={trust.JAVA_PASSWORD}"])
+    options.append(f"-Djavax.net.ssl.trustStorePassword={trust.JAVA_PASSWORD}")
+    return " ".join([before, *options] if before else options)

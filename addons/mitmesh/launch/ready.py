@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from mitmesh.launch import LaunchError
 
@@ -48,6 +49,17 @@ def problem(control: str) -> str | None:
         return error.read(2000).decode("utf-8", "replace").strip()
     except OSError:
         return SILENT
+
+
+def health(control: str) -> dict[str, Any]:
+    """What /health says; empty if it says nothing. `control` is host:port."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{control}/health", timeout=2) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 async def engine(home: Path, pid: int) -> dict[str, str]:

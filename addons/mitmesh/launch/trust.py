@@ -31,7 +31,7 @@ REPLACING = (
 ADDING = "NODE_EXTRA_CA_CERTS"
 """Node's: adds to what it trusts."""
 KEYCHAINS = ("/Library/Keychains/System.keychain",)
-_BLOCK = re.compile(
+BLOCK = re.compile(
     rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----", re.S
 )
 
@@ -42,7 +42,7 @@ def bundle(ca: Path, target: Path, environ: Mapping[str, str] = os.environ) -> P
 
     SSL_CERT_FILE and its like replace a client's trust store: with our CA alone every tunnelled host would fail.
     """
-    found = dict.fromkeys(block for source in _sources(ca, target, environ) for block in _BLOCK.findall(source))
+    found = dict.fromkeys(block for source in _sources(ca, target, environ) for block in BLOCK.findall(source))
     text = b"\n".join([*found, b""])
     if not target.is_file() or target.read_bytes() != text:
         new = target.with_name(f"{target.name}.{os.getpid()}")
@@ -92,7 +92,7 @@ def _certificates(pem: bytes) -> Iterator[Any]:
     """Those that can be read: a store of many years holds some that can not."""
     from cryptography import x509
 
-    for block in _BLOCK.findall(pem):
+    for block in BLOCK.findall(pem):
         try:
             with warnings.catch_warnings(action="ignore"):
                 yield x509.load_pem_x509_certificate(block)
