@@ -32,8 +32,7 @@ def variables(home: Path, places: Mapping[str, str], environ: Mapping[str, str] 
     bundle = trust.bundle(home / CA, home / BUNDLE, environ)
     found = {name: proxy for base in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY") for name in (base, base.lower())}
     found |= dict.fromkeys(("NO_PROXY", "no_proxy"), _no_proxy(places, environ))
-    found |= dict.fromkeys(trust.REPLACING, str(bundle))
-    found[trust.ADDING] = str(bundle if environ.get(trust.ADDING) else home / CA)
+    found |= dict.fromkeys((*trust.REPLACING, trust.ADDING), str(bundle))
     found["NODE_USE_ENV_PROXY"] = "1"  # Node's own fetch ignores the others without it
     found["JAVA_TOOL_OPTIONS"] = _java(places["proxy"], trust.java(bundle), environ.get("JAVA_TOOL_OPTIONS", ""))
     return found
