@@ -15,9 +15,9 @@ type Pac = Callable[[str], str]
 
 class Control:
     """The server. `health` says how it is, `metrics` renders the metrics with their content type (None: not loaded),
-    `pac` writes /proxy.pac for clients that call this machine by the name it is given."""
+    `pac` writes /proxy.pac for clients that call this machine by the name it is given (None: there is none)."""
 
-    def __init__(self, health: Health, metrics: Metrics, pac: Pac) -> None:
+    def __init__(self, health: Health, metrics: Metrics, pac: Pac | None = None) -> None:
         self._health, self._metrics, self._pac = health, metrics, pac
         self._runner: web.AppRunner | None = None
         self.address = ""
@@ -64,5 +64,7 @@ class Control:
         return web.Response(body=body, headers={"content-type": kind})
 
     async def _say_pac(self, request: web.Request) -> web.Response:
+        if self._pac is None:
+            return web.Response(status=404, text="There is no proxy.\n")
         text = self._pac(request.url.host or "127.0.0.1")
         return web.Response(text=text, content_type="application/x-ns-proxy-autoconfig")
