@@ -66,7 +66,6 @@ class Life:
             rules = await asyncio.to_thread(load, self._rules)
             self._signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
             self._seen = rules_seen, ca.fingerprint(self._data / "ca")
-            self.sign()
             site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None)
             stages = [CATALOG[name](site) for name in self._names]
             self.house = House(stages, rules, HostTable(rules.hosts), Loopback())
@@ -83,6 +82,7 @@ class Life:
     async def open(self, calls: Calls) -> None:
         """Open the sockets, control first, and be ready. Raises SystemExit where a port is taken."""
         self._watch(calls)
+        self.sign()  # from here on the engine does it again whenever mitmproxy has loaded its own
         try:
             await self._listen()
         except Exception as error:  # noqa: BLE001 # as above

@@ -103,6 +103,27 @@ def test_no_other_key_signs(make_mesh: MakeMesh, tmp_path: Path, options: list[s
     assert said in stopped(make_mesh(options=[word.format(pem=pem) for word in options]))
 
 
+def test_ours_signs_again_when_mitmproxy_loads_its_own(make_mesh: MakeMesh, tmp_path: Path) -> None:
+    """A `confdir` that is set while it runs makes mitmproxy load another CA: ours takes its place at once."""
+    script, done = tmp_path / "changer.py", tmp_path / "done"
+    script.write_text(
+        "import asyncio, pathlib\n"
+        "from mitmproxy import ctx\n"
+        "async def running():\n"
+        "    async def later():\n"
+        f"        while not pathlib.Path({str(tmp_path / 'go')!r}).exists(): await asyncio.sleep(0.05)\n"
+        f"        ctx.options.update(confdir={str(tmp_path / 'other')!r})\n"
+        f"        pathlib.Path({str(done)!r}).touch()\n"
+        "    asyncio.get_running_loop().kept = asyncio.create_task(later())\n"
+    )
+    mesh = make_mesh(options=["-s", str(script)]).start()
+    before = signer(mesh)
+    (tmp_path / "go").touch()
+    wait_for(done.exists, "the change")
+    assert (tmp_path / "other" / "mitmproxy-ca.pem").exists()
+    assert signer(mesh) == before
+
+
 @pytest.mark.slow
 def test_a_companys_intermediate(make_mesh: MakeMesh, tmp_path: Path) -> None:
     """A configured CA signs, its chain is sent, and clients who trust the company's root are served."""

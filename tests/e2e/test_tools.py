@@ -143,6 +143,7 @@ def test_doctor_sees_clock_and_http3(tools: Tools, provider: Provider) -> None:
     headers = (("date", "Mon, 02 Jan 2023 00:00:00 GMT"), ("alt-svc", 'h3=":443"; ma=86400'))
     provider.script(Script(headers=headers))
     done = tools("doctor")
+    assert "note  HTTP/3    api.openai.com offers it" in done.stdout
     assert "FAIL  clock" in done.stdout
     assert "s ahead" in done.stdout
 
