@@ -1,4 +1,4 @@
-"""The control port: /health, /metrics and /proxy.pac, for this machine's own eyes."""
+"""The control port: /health, /metrics, /proxy.pac and /live, for this machine's own eyes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ type Pac = Callable[[str], str]
 
 class Control:
     """The server. `health` says how it is, `metrics` renders the metrics with their content type (None: not loaded),
-    `pac` writes /proxy.pac for clients that call this machine by the name it is given (None: there is none)."""
+    `pac` writes /proxy.pac for clients that call this machine by the name it is given (None: there is none),
+    `more` adds routes of others."""
 
-    def __init__(self, health: Health, metrics: Metrics, pac: Pac | None = None) -> None:
-        self._health, self._metrics, self._pac = health, metrics, pac
+    def __init__(
+        self,
+        health: Health,
+        metrics: Metrics,
+        pac: Pac | None = None,
+        more: Callable[[web.Application], None] | None = None,
+    ) -> None:
+        self._health, self._metrics, self._pac, self._more = health, metrics, pac, more
         self._runner: web.AppRunner | None = None
         self.address = ""
 
@@ -28,6 +35,8 @@ class Control:
         app.router.add_get("/health", self._say_health)
         app.router.add_get("/metrics", self._say_metrics)
         app.router.add_get("/proxy.pac", self._say_pac)
+        if self._more:
+            self._more(app)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, shutdown_timeout=1).start()

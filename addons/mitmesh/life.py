@@ -20,10 +20,12 @@ from mitmesh.catalog import CATALOG, Site
 from mitmesh.control import Control
 from mitmesh.guard import where
 from mitmesh.house import House, Phase
+from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
 from mitmesh.rules import RulesError, fingerprint, load
 from mitmesh.scope import HostTable
 from mitmesh.stages.commit import Commit
+from mitmesh.stages.live import Live
 from mitmesh.stages.metrics import Metrics
 from mitmesh.store.errors import AuditError
 
@@ -180,7 +182,7 @@ class Life:
         return modes
 
     def _watch(self, calls: Calls) -> None:
-        """Wire what is read when asked: /health and /metrics."""
+        """Wire what is read when asked: /health, /metrics and /live."""
         house = self.house
         metrics = next((stage for stage in house.stages if isinstance(stage, Metrics)), None)
         commit = next((stage for stage in house.stages if isinstance(stage, Commit)), None)
@@ -190,7 +192,10 @@ class Life:
             if commit:
                 metrics.watched.audit = commit.counters
         rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None
-        self.control = Control(house.health, rendered, self._pac)
+        live = next((stage for stage in house.stages if isinstance(stage, Live)), None)
+        if live:
+            live.running = calls.open.values
+        self.control = Control(house.health, rendered, self._pac, LivePages(live).add_to if live else None)
 
     def _pac(self, name: str) -> str:
         host, _, port = self._places.get("proxy", "127.0.0.1:0").rpartition(":")
