@@ -35,8 +35,8 @@ AUDIT = {
     "spend_by_model": Question(
         "What was spent, by model",
         f"select coalesce(nullif(model, ''), '(no model)') as model, provider, {_SUMS}\n"
-        "from exchanges where started >= :since group by 1, 2 order by coalesce(sum(cost_microusd), 0) + coalesce(sum(notional_microusd), 0) desc,"
-        " calls desc",
+        "from exchanges where started >= :since group by 1, 2\n"
+        "order by coalesce(sum(cost_microusd), 0) + coalesce(sum(notional_microusd), 0) desc, calls desc",
     ),
     "new_callers": Question(
         "Who is new",
