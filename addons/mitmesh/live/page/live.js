@@ -43,7 +43,7 @@ function showSessions(list) {
     if (s.refused) tag(state, s.refused + " refused", "refused");
     cell(row, who(s), "name");
     cell(row, s.session || "–", "name quiet");
-    cell(row, s.model, "name");
+    cell(row, s.model, "model");
     cell(row, count(s.calls), "n");
     cell(row, count(s.prompt), "n");
     cell(row, count(s.completion), "n");
@@ -72,7 +72,7 @@ function showEvent(e) {
   cell(row, (e.at || new Date().toISOString()).slice(11, 19));
   tag(cell(row, ""), e.event, e.event);
   cell(row, e.id ? who(e) : "", "name");
-  cell(row, e.model, "name");
+  cell(row, e.model, "model");
   cell(row, detail(e), "name");
   while (at("events").rows.length > MOST) at("events").deleteRow(-1);
 }
