@@ -76,3 +76,22 @@ async def test_not_ready() -> None:
     assert (await get(control, "/health"))[0] == 503
     assert (await get(control, "/metrics"))[0] == 404
     await control.stop()
+
+
+async def test_the_proxys_setting_for_browsers() -> None:
+    """/proxy.pac names the machine as the browser does, in the type that browsers want; without a proxy it is not there."""
+    with_pac = Control(dict, None, lambda name: f"// {name}")
+    without = Control(dict, None)
+    for control in (with_pac, without):
+        await control.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session:
+            port = with_pac.address.rpartition(":")[2]
+            async with session.get(f"http://localhost:{port}/proxy.pac") as answer:
+                assert answer.content_type == "application/x-ns-proxy-autoconfig"
+                assert await answer.text() == "// localhost"
+            async with session.get(f"http://{without.address}/proxy.pac") as answer:
+                assert answer.status == 404
+    finally:
+        for control in (with_pac, without):
+            await control.stop()

@@ -36,6 +36,7 @@ from mitmesh.stage import ALWAYS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mitmesh.flowlist import Show
     from mitmesh.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class Calls:
         self._deciding: dict[str, asyncio.Task[None] | None] = {}
         """The tasks in which stages decide on a request, by flow: while one runs, its exchange is not finished."""
         self._settling: set[asyncio.Task[None]] = set()
+        self.show: Show | None = None
+        """Shows a flow's finished exchange; None where the proxy has no screen."""
 
     def begin(self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None) -> None:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
@@ -83,6 +86,8 @@ class Calls:
             traceparent=headers.get("traceparent"),
             credential=replies.credential(headers, flow.request.path),
         )
+        if show := self.show:
+            x.show = lambda done: show(flow, done)
         self.open[flow.id] = x
         self._of_client[flow.client_conn.id].add(flow.id)
         if self.house.phase is not Phase.READY:
@@ -373,6 +378,11 @@ class Calls:
     def _finish(self, x: Exchange) -> None:
         for stage in self.house.back:
             self.house.guard.finish(stage, x)
+        if x.show:
+            try:
+                x.show(x)
+            except Exception as error:  # noqa: BLE001 # what cannot be shown was governed all the same
+                self.house.guard.note("engine", "show", error)
 
     async def close(self) -> None:
         """The process ends: every open exchange is finished as interrupted, those that stages decide on after these."""

@@ -11,6 +11,7 @@ from mitmesh.redaction.finder import Finder
 from mitmesh.stage import Stage
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.identity import Identity
+from mitmesh.stages.live import Live
 from mitmesh.stages.meter import Meter
 from mitmesh.stages.metrics import Metrics
 from mitmesh.stages.redact import Redact
@@ -39,5 +40,6 @@ CATALOG: dict[str, Callable[[Site], Stage]] = {
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),
     "metrics": lambda _: Metrics(),
+    "live": lambda _: Live(),
 }
 """By name; `stage.ORDER` says in which order they run, and names those still to come."""

@@ -1,4 +1,4 @@
-"""The control port: /health and /metrics, for this machine's own eyes."""
+"""The control port: /health, /metrics, /proxy.pac and /live, for this machine's own eyes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from aiohttp import web
 
 type Health = Callable[[], dict[str, Any]]
 type Metrics = Callable[[], tuple[bytes, str]] | None
+type Pac = Callable[[str], str]
 
 
 class Control:
-    """The server. `health` says how it is, `metrics` renders the metrics with their content type (None: not loaded)."""
+    """The server. `health` says how it is, `metrics` renders the metrics with their content type (None: not loaded),
+    `pac` writes /proxy.pac for clients that call this machine by the name it is given (None: there is none),
+    `more` adds routes of others."""
 
-    def __init__(self, health: Health, metrics: Metrics) -> None:
-        self._health, self._metrics = health, metrics
+    def __init__(
+        self,
+        health: Health,
+        metrics: Metrics,
+        pac: Pac | None = None,
+        more: Callable[[web.Application], None] | None = None,
+    ) -> None:
+        self._health, self._metrics, self._pac, self._more = health, metrics, pac, more
         self._runner: web.AppRunner | None = None
         self.address = ""
 
@@ -25,6 +34,9 @@ class Control:
         app = web.Application(middlewares=[self._only_ours])
         app.router.add_get("/health", self._say_health)
         app.router.add_get("/metrics", self._say_metrics)
+        app.router.add_get("/proxy.pac", self._say_pac)
+        if self._more:
+            self._more(app)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, shutdown_timeout=1).start()
@@ -59,3 +71,9 @@ class Control:
             return web.Response(status=404, text="The metrics stage is not loaded.\n")
         body, kind = self._metrics()
         return web.Response(body=body, headers={"content-type": kind})
+
+    async def _say_pac(self, request: web.Request) -> web.Response:
+        if self._pac is None:
+            return web.Response(status=404, text="There is no proxy.\n")
+        text = self._pac(request.url.host or "127.0.0.1")
+        return web.Response(text=text, content_type="application/x-ns-proxy-autoconfig")

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import ctx, exceptions, hooks, http
 
-from mitmesh import dispatch, gateway, logscrub, options, patches
+from mitmesh import dispatch, flowlist, gateway, logscrub, options, patches
 from mitmesh.calls import Calls, dialect_of
 from mitmesh.catalog import CATALOG
 from mitmesh.connections import Connections
@@ -61,12 +61,15 @@ class Engine:
         logscrub.install()
         for name, (kind, default, text) in options.OWN.items():
             loader.add_option(name, kind, default, text)
-        ctx.options.update(**options.SET)
+        # mitmproxy and mitmweb lack some of mitmdump's options
+        ctx.options.update(**{name: value for name, value in options.SET.items() if name in ctx.options})
         if "server" in ctx.options and ctx.options.server:
             ctx.options.update(server=False)  # sockets open when all is ready
 
     def configure(self, updated: set[str]) -> None:
         """Refuse an option that would let calls pass, whenever it is set."""
+        if self.life and updated & options.REMAKES_CA:
+            self.life.sign()
         if problem := options.violation(ctx.options):
             raise exceptions.OptionsError(problem)
 
@@ -76,6 +79,8 @@ class Engine:
         house = await life.build()
         proxyserver = ctx.master.addons.get("proxyserver")
         self.calls = Calls(house, self._cut)
+        if ctx.master.addons.get("view") is not None:  # mitmproxy's and mitmweb's list
+            self.calls.show = flowlist.install(lambda flow: ctx.master.addons.trigger(hooks.UpdateHook([flow])))
         self.connections = Connections(house, self.calls.approved, proxyserver.connections.get)
         dispatch.install(ctx.master.addons)
         patches.install(self.calls.limit)

@@ -229,6 +229,8 @@ class Exchange:
     outcome: Outcome | None = None
     stop_reading: Callable[[], None] | None = None
     """Ends the reading of a stream, at its own end or not, so that `answer` has all that was delivered."""
+    show: Callable[[Exchange], None] | None = None
+    """Shows the finished call where the proxy has a screen; the engine sets it."""
     edits_stream: bool = False
     """Will a stage change the answer's stream? Then the provider is asked for identity encoding."""
     local: Callable[[Exchange], AsyncIterator[bytes | Head]] | None = None

@@ -14,15 +14,18 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mitmesh import demo, gateway, options
+from mitmesh import ca, demo, gateway, options, pac
+from mitmesh.ca.signing import Store
 from mitmesh.catalog import CATALOG, Site
 from mitmesh.control import Control
 from mitmesh.guard import where
 from mitmesh.house import House, Phase
+from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
 from mitmesh.rules import RulesError, fingerprint, load
 from mitmesh.scope import HostTable
 from mitmesh.stages.commit import Commit
+from mitmesh.stages.live import Live
 from mitmesh.stages.metrics import Metrics
 from mitmesh.store.errors import AuditError
 
@@ -55,13 +58,16 @@ class Life:
         self._rules = Path(self._options.mesh_rules or SHIPPED_RULES).expanduser()
         self._data = Path(self._options.mesh_data or "~/.mitmesh").expanduser()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places: dict[str, str] = {}
 
     async def build(self) -> House:
         """Check the options, load the rules, start the stages. Raises SystemExit with one clear line logged."""
         try:
             self._check()
+            rules_seen = fingerprint(self._rules)
             rules = await asyncio.to_thread(load, self._rules)
-            self._seen = fingerprint(self._rules)
+            self._signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
+            self._seen = rules_seen, ca.fingerprint(self._data / "ca")
             trust = self._options.ssl_verify_upstream_trusted_ca
             site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None, trust)
             stages = [CATALOG[name](site) for name in self._names]
@@ -72,9 +78,14 @@ class Life:
             fail(error)
         return self.house
 
+    def sign(self) -> None:
+        """Let our CA sign, and not the one that mitmproxy made of its `confdir`."""
+        self._master.addons.get("tlsconfig").certstore = Store(self._signers, self._data / "ca")
+
     async def open(self, calls: Calls) -> None:
         """Open the sockets, control first, and be ready. Raises SystemExit where a port is taken."""
         self._watch(calls)
+        self.sign()  # from here on the engine does it again whenever mitmproxy has loaded its own
         try:
             await self._listen()
         except Exception as error:  # noqa: BLE001 # as above
@@ -172,7 +183,7 @@ class Life:
         return modes
 
     def _watch(self, calls: Calls) -> None:
-        """Wire what is read when asked: /health and /metrics."""
+        """Wire what is read when asked: /health, /metrics and /live."""
         house = self.house
         metrics = next((stage for stage in house.stages if isinstance(stage, Metrics)), None)
         commit = next((stage for stage in house.stages if isinstance(stage, Commit)), None)
@@ -181,7 +192,15 @@ class Life:
             metrics.watched.stage_failures = lambda: house.guard.failures
             if commit:
                 metrics.watched.audit = commit.counters
-        self.control = Control(house.health, (lambda: (metrics.render(), metrics.content_type)) if metrics else None)
+        rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None
+        live = next((stage for stage in house.stages if isinstance(stage, Live)), None)
+        if live:
+            live.running = calls.open.values
+        self.control = Control(house.health, rendered, self._pac, LivePages(live).add_to if live else None)
+
+    def _pac(self, name: str) -> str:
+        host, _, port = self._places.get("proxy", "127.0.0.1:0").rpartition(":")
+        return pac.script(self.house.rules.hosts, f"{name if host in ('0.0.0.0', '::', '*') else host}:{port}")
 
     def _warn(self) -> None:
         """Say loudly which stages may fail without consequence."""
@@ -191,22 +210,29 @@ class Life:
 
     def _note(self) -> None:
         """Write where things are, for scripts, tests and people: run.json in the data folder."""
-        text = json.dumps({"pid": os.getpid(), **self._places}, indent=2) + "\n"
+        text = json.dumps({"pid": os.getpid(), "rules": str(self._rules), **self._places}, indent=2) + "\n"
         new = self._data / "run.json.new"
         new.write_text(text)
         new.replace(self._data / "run.json")
+
+    def _state(self) -> tuple[Any, ...]:
+        """What changes when a rules file does, or when another CA is to sign."""
+        return fingerprint(self._rules), ca.fingerprint(self._data / "ca")
 
     async def _follow(self) -> None:
         """Apply changed rules files; a bad one leaves the old rules in force, and says so."""
         while True:
             await asyncio.sleep(POLL)
             try:
-                seen = await asyncio.to_thread(fingerprint, self._rules)
+                seen = await asyncio.to_thread(self._state)
                 if seen == self._seen:
                     continue
                 self._seen = seen
                 rules = await asyncio.to_thread(load, self._rules)
+                signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
                 self.house.configure(rules, HostTable(rules.hosts))
+                self._signers = signers
+                self.sign()
                 self.house.problem = None
                 log.info("mitmesh: rules %s are in force", rules.version)
                 self._warn()

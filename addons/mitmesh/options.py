@@ -17,6 +17,7 @@ OWN: dict[str, tuple[type, Any, str]] = {
 
 SET: dict[str, Any] = {
     "connection_strategy": "lazy",  # eager would touch the upstream for calls that are refused
+    "onboarding": False,  # http://mitm.it would hand out the certificate of mitmproxy's own CA, which signs nothing
     "flow_detail": 0,  # the dumper prints whole URLs, `?key=` included
     "stream_large_bodies": None,
     "tcp_timeout": 3600,  # models that think say nothing for minutes; 600 s would cut them
@@ -44,12 +45,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "stickyauth": (None, "it sends one caller's credential with another's call"),
     "stickycookie": (None, "it sends one caller's cookies with another's call"),
     "proxyauth": (None, "it takes `Authorization` away from calls to the gateway"),
+    "certs": ([], "they sign with a key that is not this install's; see `ca` in rules/mesh.yaml"),
+    "cert_passphrase": (None, "it is for keys that are not this install's; see `ca` in rules/mesh.yaml"),
+    "add_upstream_certs_to_client_chain": (False, "it sends clients certificates that our CA did not sign"),
     "ssl_insecure": (False, "it sends keys and prompts to whoever answers"),
     "validate_inbound_headers": (True, "without it requests can be smuggled"),
     "store_streamed_bodies": (False, "it keeps streams in memory for as long as they run"),
     "keep_host_header": (False, "it tells the provider the gateway's name"),
 }
 """Option: the only value it may have, and why. Checked at start and whenever an option changes."""
+
+REMAKES_CA = frozenset({"certs", "confdir", "key_size", "cert_passphrase"})
+"""Options at whose change mitmproxy loads its own CA anew, over ours."""
 
 COMPROMISED_CA = ("ca_compromised", "use_compromised_ca", "public_ca")
 """Recent mitmproxy versions can sign with a publicly known CA; an option named like one of these must be off."""

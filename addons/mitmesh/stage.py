@@ -33,6 +33,7 @@ ORDER = (
     "commit",  # the audit's row is opened: the last step before anything leaves
     "meter",  # what it used and cost
     "metrics",  # counts, of what all others decided
+    "live",  # tells those who watch
 )
 """The order of stages is policy; it is written here and nowhere else."""
 
@@ -48,6 +49,7 @@ RETURN = (
     "scope",
     "commit",  # completes the audit's row, with all that the others decided
     "metrics",
+    "live",
 )
 """The order in which stages see the answer and finish()."""
 

@@ -151,7 +151,7 @@ class Mesh:
     @property
     def ca(self) -> Path:
         """The certificate that clients must trust."""
-        return self.confdir / "mitmproxy-ca-cert.pem"
+        return self.data / "ca" / "mitmproxy-ca-cert.pem"
 
     def way(self, name: str) -> Way:
         """One of WAYS through this mitmesh."""

@@ -113,7 +113,7 @@ def governed(mesh: Mesh, headers: dict[str, str], provider: str = "openai") -> d
 def test_connect_or_sni_is_enough(named: str, sni: str | None, mesh: Mesh, provider: Provider) -> None:
     """CONNECT to an LLM host whatever the SNI, or its name in the SNI whatever the CONNECT: decrypted, and audited."""
     with tunnel(mesh, f"{named}:443") as raw, anyone().wrap_socket(raw, server_hostname=sni) as tls:
-        assert b"mitmproxy" in (tls.getpeercert(binary_form=True) or b"")
+        assert b"mitmesh" in (tls.getpeercert(binary_form=True) or b"")
         tls.sendall(request(f"POST {CHAT}", "api.openai.com", BODY, **BEARER))
         code, headers, _ = answer(tls)
     assert code == 200
@@ -124,7 +124,7 @@ def test_connect_or_sni_is_enough(named: str, sni: str | None, mesh: Mesh, provi
 def test_other_spellings(spelling: str, mesh: Mesh) -> None:
     """Case and a trailing dot hide no LLM host."""
     with tunnel(mesh, f"{spelling}:443") as raw, anyone().wrap_socket(raw, server_hostname=None) as tls:
-        assert b"mitmproxy" in (tls.getpeercert(binary_form=True) or b"")
+        assert b"mitmesh" in (tls.getpeercert(binary_form=True) or b"")
 
 
 @pytest.mark.parametrize("host", ["plain.example", "127.0.0.1", "api.anthropic.com", ""])

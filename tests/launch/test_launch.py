@@ -10,12 +10,14 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mitmesh.browse.users import Kind, Role, Users
 from mitmesh.launch import ROOT, ports
 
 ANY = ["--port", "0", "--gateway-port", "0", "--control-port", "0", "--browse-port", "0"]
@@ -68,7 +70,8 @@ class Launcher:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts launchers in a project of their own; ends what a test left running."""
-    shutil.copytree(ROOT / "addons" / "mitmesh" / "launch", tmp_path / "addons" / "mitmesh" / "launch")
+    unwanted = shutil.ignore_patterns("data", "__pycache__")
+    shutil.copytree(ROOT / "addons" / "mitmesh", tmp_path / "addons" / "mitmesh", ignore=unwanted)
     shutil.copy(Path(__file__).with_name("fake_stack.py"), tmp_path / "addons" / "stack.py")
     shutil.copy(ROOT / "mitm.conf", tmp_path)
     started: list[Launcher] = []
@@ -83,10 +86,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
             launcher.end(signal.SIGTERM)
 
 
-def status(url: str) -> int:
+def status(url: str, token: str = "") -> int:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as answer:
-        return int(answer.status)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def token(launcher: "Launcher") -> str:
+    """An auditor's, made as scripts/browse makes one."""
+    return Users(launcher.home).add("test", Role.AUDITOR, Kind.TOKEN)
 
 
 def gone(pid: int) -> bool:
@@ -109,9 +121,12 @@ def test_it_starts_all_says_where_it_is_and_ends_all(start: Start) -> None:
     """Proxy, gateway, control and Datasette answer where the text says; Ctrl-C ends each process, with code 0."""
     launcher = start(*ANY, "--demo", "--", "--set", "tcp_timeout=77", SSLKEYLOGFILE="keys")
     printed = launcher.until_ready()
-    assert status(printed["control"]) == 200
-    assert status(printed["audit"] + "/audit.json") == 200
-    assert status(printed["audit"] + "/content.json") == 200
+    assert status(printed["live"]) == 200
+    for path in ("/audit.json", "/content.json"):
+        assert status(printed["audit"] + path, token(launcher)) == 200
+        assert status(printed["audit"] + path) == 401
+    password = re.search(r"password ([0-9a-f]{40}) ", launcher.text())
+    assert password and password[1] not in (launcher.home / "browse.json").read_text()
     for name in ("proxy", "gateway"):
         host, _, port = printed[name].removeprefix("http://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -214,13 +229,16 @@ def test_browse_alone(start: Start, tmp_path: Path) -> None:
     launcher = start(*ANY)
     launcher.until_ready()
     assert launcher.end() == 0
+    known = token(launcher)
+    made = subprocess.run([*command[:-1], "--user", "ada"], env=environment, capture_output=True, text=True)
+    assert re.fullmatch(r"viewer ada, password [0-9a-f]{40} \(shown this once\)\n", made.stdout), made
     port = ports.free()
     alone = subprocess.Popen([*command, str(port)], env=environment, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + DEADLINE
         while True:
             try:
-                assert status(f"http://127.0.0.1:{port}/audit.json") == 200
+                assert status(f"http://127.0.0.1:{port}/audit.json", known) == 200
                 break
             except OSError:
                 assert time.monotonic() < deadline

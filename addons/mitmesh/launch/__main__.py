@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -21,13 +23,11 @@ READY = """
 mitmesh is ready
   proxy    http://{proxy}
   gateway  http://{gateway}  (base URL for SDKs)
-  control  http://{control}/health and /metrics
+  live     http://{control}/live  (also /health, /metrics; scripts/tail in a terminal)
   audit    {audit}
   CA       {ca}
-Try it in another terminal:
-  export HTTPS_PROXY=http://{proxy} SSL_CERT_FILE={bundle}
-  export CURL_CA_BUNDLE=$SSL_CERT_FILE REQUESTS_CA_BUNDLE=$SSL_CERT_FILE NODE_EXTRA_CA_CERTS=$SSL_CERT_FILE
-  curl -N https://api.openai.com/v1/chat/completions {key}-H 'Content-Type: application/json' \
+Try it in another terminal; your own tools too: scripts/exec -- claude (or codex, gemini, bash ...)
+  {script} -- curl -N https://api.openai.com/v1/chat/completions {key}-H 'Content-Type: application/json' \
 -d '{{"model":"gpt-4o-mini","stream":true,"messages":[{{"role":"user","content":"Say hello"}}]}}'
 Ctrl-C ends it.
 """
@@ -68,12 +68,16 @@ async def start(children: Children, proxy: list[str], folder: Path, browse_port:
     places = await ready.engine(folder, pid)
     audit = "none"
     if datasette := browse.command(folder, browse_port):
+        login = browse.first_login(folder)
         await children.start("datasette", datasette, quiet=True)
         await ready.port(browse_port)
-        audit = f"http://127.0.0.1:{browse_port}  (Datasette)"
+        audit = f"http://127.0.0.1:{browse_port}  ({login})"
     ca = folder / "ca" / "mitmproxy-ca-cert.pem"
-    bundle = await asyncio.to_thread(trust.bundle, ca, folder / "ca" / "bundle.pem")
-    say(READY.format(**places, audit=audit, ca=ca, bundle=bundle, key="" if demo else KEY))
+    await asyncio.to_thread(trust.bundle, ca, folder / "ca" / "bundle.pem")
+    script = shlex.quote(str(ROOT / "scripts" / "exec"))
+    if "MITMESH_HOME" in os.environ:  # the other terminal does not know it
+        script = f"MITMESH_HOME={shlex.quote(str(folder))} {script}"
+    say(READY.format(**places, audit=audit, ca=ca, script=script, key="" if demo else KEY))
 
 
 async def run(proxy: list[str], folder: Path, browse_port: int, demo: bool) -> int:

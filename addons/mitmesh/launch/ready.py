@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from mitmesh.launch import LaunchError
 
@@ -25,6 +27,18 @@ def places(home: Path, pid: int) -> dict[str, str] | None:
     return found if isinstance(found, dict) and found.get("pid") == pid else None
 
 
+def running(home: Path) -> dict[str, str] | None:
+    """Where the engine that runs on this folder listens, by name; None if none does."""
+    try:
+        found = json.loads((home / "run.json").read_bytes())
+        os.kill(found["pid"], 0)
+    except PermissionError:
+        pass  # it is another user's, and it is there
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {name: str(value) for name, value in found.items()}
+
+
 def problem(control: str) -> str | None:
     """What keeps the proxy from being ready, in its own words; None if nothing does. `control` is host:port."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not through $HTTP_PROXY
@@ -35,6 +49,17 @@ def problem(control: str) -> str | None:
         return error.read(2000).decode("utf-8", "replace").strip()
     except OSError:
         return SILENT
+
+
+def health(control: str) -> dict[str, Any]:
+    """What /health says; empty if it says nothing. `control` is host:port."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://{control}/health", timeout=2) as answer:
+            found = json.load(answer)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 async def engine(home: Path, pid: int) -> dict[str, str]:

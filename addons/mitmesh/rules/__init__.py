@@ -3,6 +3,7 @@
 from mitmesh.rules.errors import RulesError
 from mitmesh.rules.models import (
     Audit,
+    Ca,
     Content,
     Egress,
     FailMode,
@@ -28,6 +29,7 @@ from mitmesh.rules.snapshot import FILES, Rules, fingerprint, load
 __all__ = [
     "FILES",
     "Audit",
+    "Ca",
     "Content",
     "Egress",
     "FailMode",

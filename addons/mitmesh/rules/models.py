@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mitmesh.exchange import Billing, Mode
 from mitmesh.rules.checks import (
@@ -104,6 +104,31 @@ class Audit(_Model):
     )
 
 
+class Ca(_Model):
+    """Who signs for the hosts that are decrypted: a CA made for this install, unless one is named here."""
+
+    cert: str | None = Field(
+        default=None,
+        description="PEM file of a company's own intermediate (`~` is the home folder); then it signs, none is made.",
+    )
+    key: str | None = Field(default=None, description="PEM file of its key, EC or RSA, without a passphrase.")
+    chain: str | None = Field(
+        default=None,
+        description="PEM file of the certificates above it, each signed by the next; the last is what clients trust.",
+    )
+    constrained: bool = Field(
+        default=True,
+        description="Whether a CA made here is good for the names in hosts.yaml alone. false is for clients that "
+        "refuse name constraints, and holds from the next `scripts/ca rotate` on.",
+    )
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.cert is None) != (self.key is None) or (self.chain is not None and self.cert is None):
+            raise ValueError("must have both `cert` and `key`, and `chain` only with them")
+        return self
+
+
 class TeamRules(_Model):
     """What holds for one team instead of the defaults."""
 
@@ -130,6 +155,7 @@ class Mesh(_Model):
     stream_cost: bool = Field(
         default=False, description="Gateway streams end with an SSE comment that tells tokens and cost."
     )
+    ca: Ca = Field(default_factory=Ca, description="Who signs for the hosts that are decrypted.")
     limits: Limits = Field(default_factory=Limits, description="Bounds on what one call may cost the proxy.")
     audit: Audit = Field(default_factory=Audit, description="What is kept of calls.")
 

@@ -59,14 +59,16 @@ class Watched(Collector):
             failures.add_metric([stage], number)
         yield failures
         for name, value in self.audit().items():
-            yield GaugeMetricFamily(f"mesh_audit_{name}", f"The audit's {name.replace('_', ' ')}.", value)
+            kind = GaugeMetricFamily if name.startswith("queued") else CounterMetricFamily
+            yield kind(f"mesh_audit_{name}", f"The audit's {name.replace('_', ' ')}.", value)
 
 
 class Metrics(Stage):
     """Counts every finished exchange and every connection; `render()` is what /metrics answers.
 
     `most` bounds the namespaces, and the rules, that are named. `watched` takes the callbacks for what is read when
-    asked: open exchanges, failures by stage, and the audit's own numbers (each becomes `mesh_audit_<name>`).
+    asked: open exchanges, failures by stage, and the audit's own numbers (each becomes `mesh_audit_<name>`, a
+    gauge where it begins with `queued`, else a counter).
     """
 
     name = "metrics"
@@ -88,6 +90,7 @@ class Metrics(Stage):
         self._stages = Series(self._histogram("mesh_stage_seconds", _STAGES_HELP, _STAGE_SECONDS, "stage"))
         self._duration = self._histogram("mesh_request_duration_seconds", "From request to end.", _SECONDS)
         self._first = self._histogram("mesh_first_token_seconds", "From request to first token.", _SECONDS)
+        self._own = self._histogram("mesh_own_seconds", "Of a call's time, what it spent in mitmesh.", _STAGE_SECONDS)
         self._estimated = Counter("mesh_estimated_usage", "Usage counted by us.", registry=self.registry)
 
     def finish(self, x: Exchange) -> None:
@@ -116,6 +119,7 @@ class Metrics(Stage):
     def _time(self, x: Exchange) -> None:
         times = x.times
         self._duration.observe((times.done or time.monotonic()) - times.received)
+        self._own.observe(times.own)
         if times.first_token is not None:
             self._first.observe(times.first_token - times.received)
         for stage, seconds in times.stages.items():

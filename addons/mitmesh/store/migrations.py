@@ -1,4 +1,4 @@
-"""The schema of the audit's two files. Append only: a migration that was released is never changed."""
+"""The schema of the audit's files. Append only: a migration that was released is never changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from sqlite_utils import Database, Migrations
 
 audit = Migrations("mitmesh.audit")
 content = Migrations("mitmesh.content")
+access = Migrations("mitmesh.access")
 
 _EXCHANGES: dict[str, type] = {
     "id": str,
@@ -158,3 +159,16 @@ def exchange_messages(db: Database) -> None:
     )
     db.execute("create index idx_exchange_messages_message on exchange_messages (message) where message is not null")
     db.create_view("conversations", _CONVERSATIONS)
+
+
+@access(name="001_reads")
+def reads(db: Database) -> None:
+    """Who read content, when, and what they asked for. Rows are added, never changed and never deleted."""
+    columns = ("at", "name", "role", "shown_by", "asked")
+    kinds: dict[str, type] = {"id": int, **dict.fromkeys(columns, str)}
+    db.create_table("reads", kinds, pk="id", not_null=set(columns))
+    for change in ("update", "delete"):
+        db.execute(
+            f"create trigger reads_no_{change} before {change} on reads"
+            " begin select raise(abort, 'the record of reads is append-only'); end"
+        )

@@ -3,7 +3,7 @@
 import pytest
 from datasette.app import Datasette
 
-from mitmesh.launch import browse
+from mitmesh.browse import serve
 from mitmesh.launch.datasette_plugins import loopback
 
 
@@ -34,6 +34,6 @@ def test_who_is_answered(host, origin, allowed):
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 200), ("evil.example", 403)])
 async def test_datasette_has_the_check(host, status):
     """Datasette with our plugins folder refuses a rebound name on any page."""
-    served = Datasette(memory=True, plugins_dir=str(browse.PLUGINS))
+    served = Datasette(memory=True, plugins_dir=str(serve.PLUGINS))
     answer = await served.client.get("/_memory.json", headers={"host": host})
     assert answer.status_code == status

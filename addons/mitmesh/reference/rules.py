@@ -1,8 +1,7 @@
-"""docs/rules.md, made from the models of rules/: `python -m mitmesh.reference > docs/rules.md`."""
+"""docs/rules.md, made from the models of rules/."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import date
 from enum import Enum
@@ -114,7 +113,3 @@ def _models(kind: Any) -> Iterator[type[BaseModel]]:
         yield kind
     for arg in get_args(kind):
         yield from _models(arg)
-
-
-if __name__ == "__main__":
-    sys.stdout.write(rules_markdown())

@@ -1,0 +1,193 @@
+"""The places where a machine keeps the roots that its programs trust: what is there of ours, put in, taken out.
+
+What we put in is called `mitmesh-` and the beginning of its fingerprint, so that all of it can be found again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mitmesh.launch import LaunchError
+
+PREFIX = "mitmesh-"
+_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
+
+
+@dataclass(frozen=True)
+class Root:
+    """One certificate to be trusted: its name in every store, and its file."""
+
+    name: str
+    file: Path
+
+
+class Store(ABC):
+    """One place. Each method raises LaunchError where a tool of the system fails."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Ours that are in it."""
+
+    @abstractmethod
+    def add(self, root: Root) -> None:
+        """Trust it here."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Trust it here no more."""
+
+
+class Anchors(Store):
+    """A folder of certificates, and a command that makes the system's own store of them: Debian, RHEL."""
+
+    def __init__(self, folder: Path, suffix: str, update: Sequence[str]) -> None:
+        super().__init__(str(folder))
+        self.folder, self.suffix, self.update = folder, suffix, update
+
+    def names(self) -> list[str]:
+        return sorted(each.stem for each in self.folder.glob(f"{PREFIX}*{self.suffix}"))
+
+    def add(self, root: Root) -> None:
+        target = str(self.folder / f"{root.name}{self.suffix}")
+        call(["install", "-m", "644", str(root.file), target], as_root=True)
+        call(self.update, as_root=True)
+
+    def remove(self, name: str) -> None:
+        call(["rm", "-f", str(self.folder / f"{name}{self.suffix}")], as_root=True)
+        call([*self.update, "--fresh"] if self.suffix == ".crt" else self.update, as_root=True)
+
+
+class Keychain(Store):
+    """macOS's system keychain. Certificates bear no name of ours there, but their subject does."""
+
+    def __init__(self) -> None:
+        super().__init__("/Library/Keychains/System.keychain")
+
+    def names(self) -> list[str]:
+        said = call(["security", "find-certificate", "-a", "-c", "mitmesh root", "-Z", self.place], may_fail=True)
+        return [PREFIX + found.lower()[:12] for found in re.findall(r"SHA-256 hash: ([0-9A-F]{64})", said)]
+
+    def add(self, root: Root) -> None:
+        trust = ["security", "add-trusted-cert", "-d", "-r", "trustRoot", "-p", "ssl", "-k", self.place]
+        call([*trust, str(root.file)], as_root=True)
+
+    def remove(self, name: str) -> None:
+        said = call(["security", "find-certificate", "-a", "-c", "mitmesh root", "-Z", self.place])
+        for found in re.findall(r"SHA-256 hash: ([0-9A-F]{64})", said):
+            if found.lower().startswith(name.removeprefix(PREFIX)):
+                call(["security", "delete-certificate", "-Z", found, "-t", self.place], as_root=True)
+
+
+class Nss(Store):
+    """One database of NSS: Chrome's and Chromium's on Linux, or a profile of Firefox."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(str(folder))
+        self.database = ["-d", f"sql:{folder}"]
+
+    def names(self) -> list[str]:
+        if not (Path(self.place) / "cert9.db").exists():
+            return []
+        return sorted(set(_NAME.findall(call(["certutil", "-L", *self.database]))))
+
+    def add(self, root: Root) -> None:
+        if not (Path(self.place) / "cert9.db").exists():
+            Path(self.place).mkdir(mode=0o700, parents=True, exist_ok=True)
+            call(["certutil", "-N", *self.database, "--empty-password"])
+        call(["certutil", "-A", *self.database, "-t", "C,,", "-n", root.name, "-i", str(root.file)])
+
+    def remove(self, name: str) -> None:
+        call(["certutil", "-D", *self.database, "-n", name])
+
+
+class Java(Store):
+    """The trust store of one Java."""
+
+    def __init__(self, java_home: Path) -> None:
+        super().__init__(str(java_home / "lib" / "security" / "cacerts"))
+        self.keytool = str(java_home / "bin" / "keytool")
+        self.store = ["-noprompt", "-storepass", "changeit", "-keystore", self.place]
+        self.own = os.access(self.place, os.W_OK)
+
+    def names(self) -> list[str]:
+        return sorted(set(_NAME.findall(call([self.keytool, "-list", *self.store]))))
+
+    def add(self, root: Root) -> None:
+        self._change("-importcert", "-alias", root.name, "-file", str(root.file))
+
+    def remove(self, name: str) -> None:
+        self._change("-delete", "-alias", name)
+
+    def _change(self, what: str, *more: str) -> None:
+        call([self.keytool, what, *self.store, *more], as_root=not self.own)
+
+
+def system() -> Iterator[Store]:
+    """The system's own store."""
+    if sys.platform == "darwin":
+        yield Keychain()
+    elif shutil.which("update-ca-certificates", path=_PATH):
+        yield Anchors(Path("/usr/local/share/ca-certificates"), ".crt", ["update-ca-certificates"])
+    elif shutil.which("update-ca-trust", path=_PATH):
+        yield Anchors(Path("/etc/pki/ca-trust/source/anchors"), ".pem", ["update-ca-trust", "extract"])
+
+
+def nss() -> Iterator[Store]:
+    """Chrome's database, whether it is there yet or not, and those of all Firefox profiles."""
+    user = Path.home()
+    shared = user / ".pki" / "nssdb"
+    profiles = [*user.glob("snap/chromium/current/.pki/nssdb")]
+    for base in (
+        ".mozilla/firefox",
+        "snap/firefox/common/.mozilla/firefox",
+        "Library/Application Support/Firefox/Profiles",
+    ):
+        profiles += [found.parent for found in sorted((user / base).glob("*/cert9.db"))]
+    if not shutil.which("certutil"):
+        if profiles or shared.exists():
+            raise LaunchError("certutil is not installed (Debian: libnss3-tools, RHEL: nss-tools, macOS: brew nss)")
+        return
+    if sys.platform != "darwin":
+        yield Nss(shared)
+    yield from map(Nss, profiles)
+
+
+def java() -> Iterator[Store]:
+    """JAVA_HOME's, and that of the java on PATH; Debian's is made of the system's store, and is left to that."""
+    homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    if found := shutil.which("java"):
+        homes.append(Path(found).resolve().parents[1])
+    stores = dict.fromkeys(home.resolve() for home in homes if (home / "bin" / "keytool").exists())
+    for home in stores:
+        cacerts = home / "lib" / "security" / "cacerts"
+        if cacerts.is_file() and not cacerts.resolve().is_relative_to("/etc/ssl/certs/java"):
+            yield Java(home)
+
+
+KINDS = {"system": system, "nss": nss, "java": java}
+_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+
+def call(command: Sequence[str], *, as_root: bool = False, may_fail: bool = False) -> str:
+    """What the command prints. Raises LaunchError with its last line where it fails."""
+    if as_root and os.geteuid():
+        command = ["sudo", *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": _PATH})
+    except OSError as error:
+        raise LaunchError(f"{command[0]}: {error.strerror}") from None
+    if done.returncode and not may_fail:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
+        raise LaunchError(f"{' '.join(command[:2])} failed: {said[-1]}")
+    return done.stdout

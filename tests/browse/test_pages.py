@@ -1,0 +1,128 @@
+"""What our pages say, and that they stand up to what callers may write."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from datasette.utils import tilde_encode
+
+import browsed
+from mitmesh.browse.pages import since
+from mitmesh.browse.questions import ACCESS, AUDIT, CONTENT
+from mitmesh.browse.serve import build
+from mitmesh.browse.users import Kind, Role, Users
+
+EVIL = "<script>alert(1)</script>\"'&"
+
+
+@pytest.fixture(scope="module")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("company")
+    evil = browsed.one(0.01, ("user", EVIL), team=EVIL, user=EVIL, tool=EVIL, model=EVIL, session=EVIL)
+    evil.decide("policy", browsed.Action.WARN, EVIL, EVIL)
+    browsed.make(folder, [*browsed.company(), evil])
+    return folder
+
+
+async def page(folder: Path, path: str, role: Role = Role.AUDITOR) -> str:
+    """The page's HTML."""
+    datasette = build(folder)
+    token = Users(folder).add("ada", role, Kind.TOKEN)
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {token}"}
+    answer = await datasette.client.get(path, headers=headers)
+    assert answer.status_code == 200, answer.text[:500]
+    return str(answer.text)
+
+
+async def test_the_front_page_answers_the_first_questions(company: Path) -> None:
+    """Spent by day, team and model, metered and notional apart; new, refused, slow, large, unread, telemetry."""
+    html = await page(company, "/?period=30d")
+    for words in (
+        "metered", "notional", "research-and-development", "grace", "models.allowed", "team-day", "observed", "3.1 min",
+        "412.0k", "1.8 MB", "certificate rejected", "statsig.anthropic.com", "github.com", "without a known price",
+        "upstream failed",
+    ):  # fmt: skip
+        assert words in html, words
+    assert "took too long" not in html
+
+
+async def test_a_session_turn_by_turn(company: Path) -> None:
+    """Each turn has its tokens, cost and times; texts show what is new in it, once, and the tools called."""
+    path = f"/sessions/{tilde_encode(browsed.SESSION)}"
+    html = await page(company, path, Role.VIEWER)
+    assert html.count('class="card turn"') == 4
+    for words in ("redacted: email", "16.5k", "900 ms", "auditors may read"):
+        assert words in html, words
+    assert "Show texts" not in html
+
+    html = await page(company, path + "?texts=1")
+    assert html.count("You are a coding agent.") == 1
+    assert html.count(browsed.SECRET_WORDS) == 1
+    assert html.count("<code>read_file</code>") == 3
+    assert "messages of the turns before were sent again" in html
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/?period=today",
+        "/?period=all",
+        "/?period=%3Cscript%3E",
+        "/sessions?period=all",
+        f"/sessions/{tilde_encode(EVIL)}?texts=1",
+    ],
+)
+async def test_what_callers_write_is_text(company: Path, path: str) -> None:
+    """Names, models, rules and messages are escaped wherever they are shown."""
+    html = await page(company, path)
+    assert "<script" not in html
+
+
+async def test_a_call_and_what_is_not_there(company: Path) -> None:
+    """Every call has its page; what does not exist is a 404, whatever its name."""
+    datasette = build(company)
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {Users(company).add('bob', Role.AUDITOR, Kind.TOKEN)}"}
+    rows = (await datasette.client.get("/audit/exchanges.json?_shape=array&_size=100", headers=headers)).json()
+    for row in rows:
+        answer = await datasette.client.get(f"/calls/{row['id']}?texts=1", headers=headers)
+        assert answer.status_code == 200
+        assert "<script" not in answer.text
+    for path in ("/calls/nothing", "/sessions/nothing", "/sessions/~00", "/calls/../x"):
+        assert (await datasette.client.get(path, headers=headers)).status_code == 404
+
+
+@pytest.mark.parametrize(("database", "questions"), [("audit", AUDIT), ("content", CONTENT), ("access", ACCESS)])
+async def test_every_question_can_be_asked(company: Path, database: str, questions: dict[str, object]) -> None:
+    """Each canned query runs, for all time and with nothing given."""
+    datasette = build(company)
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {Users(company).add('eve', Role.AUDITOR, Kind.TOKEN)}"}
+    for name in questions:
+        answer = await datasette.client.get(f"/{database}/{name}.json?since=&words=merger", headers=headers)
+        assert answer.status_code == 200, (name, answer.text[:300])
+        assert answer.json()["rows"], name
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    browsed.make(tmp_path, browsed.session(0.1, 1))
+    with sqlite3.connect(tmp_path / "audit.db") as db:
+        for table in ("verdicts", "exchanges", "connections", "tunnels"):
+            db.execute(f"delete from {table}")
+    return tmp_path
+
+
+async def test_an_empty_audit(empty: Path) -> None:
+    """Before the first call the pages say that there is nothing."""
+    assert "no calls in this time" in await page(empty, "/")
+    assert "No session in this time" in await page(empty, "/sessions")
+
+
+@pytest.mark.parametrize(
+    ("period", "begins"), [("today", "2026-03-02"), ("7d", "2026-02-24"), ("30d", "2026-02-01"), ("all", "")]
+)
+def test_periods(period: str, begins: str) -> None:
+    """A period is whole days, UTC, today among them."""
+    assert since(period, datetime(2026, 3, 2, 1, tzinfo=UTC)) == begins

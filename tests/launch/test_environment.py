@@ -1,0 +1,72 @@
+"""What a governed command gets in its environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mitmesh.launch import ROOT, LaunchError, environment, trust
+
+PLACES = {"proxy": "127.0.0.1:4321", "control": "none", "rules": str(ROOT / "rules")}
+ONE = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "ca").mkdir()
+    (tmp_path / environment.CA).write_text(ONE)
+    return tmp_path
+
+
+def variables(home: Path, **environ: str) -> dict[str, str]:
+    return environment.variables(home, PLACES, environ)
+
+
+def test_the_proxy_and_the_bundle(home: Path) -> None:
+    """Proxy variables in both spellings; every variable that replaces a store names the bundle."""
+    found = variables(home)
+    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        assert found[name] == "http://127.0.0.1:4321"
+    for name in (*trust.REPLACING, trust.ADDING):
+        assert found[name] == str(home / "ca" / "bundle.pem")
+    assert found["NODE_USE_ENV_PROXY"] == "1"
+    assert "-Dhttps.proxyPort=4321" in found["JAVA_TOOL_OPTIONS"]
+    assert variables(home, JAVA_TOOL_OPTIONS="-Xmx1g")["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -Dhttps")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("", ""),
+        ("*", ""),
+        ("corp.example,.intra.example 10.0.0.0/8", ",corp.example,.intra.example,10.0.0.0/8"),
+        ("api.openai.com,corp.example", ",corp.example"),
+        (".openai.com", ""),
+        ("OpenAI.com", ""),
+        ("com", ""),
+        ("eu.api.openai.com", ""),
+        ("*.anthropic.com", ""),
+        ("localhost", ""),
+    ],
+)
+def test_no_proxy_takes_no_llm_host_past_us(home: Path, given: str, kept: str) -> None:
+    """What was excepted before stays so, but for what would take LLM hosts past the proxy."""
+    found = variables(home, NO_PROXY=given)
+    assert found["NO_PROXY"] == found["no_proxy"] == "localhost,127.0.0.1,::1" + kept
+
+
+def test_nothing_runs(tmp_path: Path) -> None:
+    """No run.json, or one of a process that is gone, is one line that says what to start."""
+    for pid in (None, 2**22 + 1, "x"):
+        if pid is not None:
+            (tmp_path / "run.json").write_text(json.dumps({"pid": pid, **PLACES}))
+        with pytest.raises(LaunchError, match="start scripts/run"):
+            environment.running(tmp_path)
+    (tmp_path / "run.json").write_text(json.dumps({"pid": os.getpid(), **PLACES}))
+    assert environment.running(tmp_path)["proxy"] == PLACES["proxy"]
+    (tmp_path / "run.json").write_text(json.dumps({"pid": os.getpid(), **PLACES, "control": "127.0.0.1:1"}))
+    with pytest.raises(LaunchError, match="not ready to govern"):
+        environment.running(tmp_path)

@@ -1,0 +1,146 @@
+"""Each store: put in, listed, taken out, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from mitmesh.ca import Names
+from mitmesh.ca.authority import make
+from mitmesh.hostnames import parse_network
+from mitmesh.launch import LaunchError, environment, install, stores
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A MITMESH_HOME with the certificates of two CAs, as while one takes over from the other."""
+    folder = tmp_path / "home"
+    (folder / "ca").mkdir(parents=True)
+    names = Names(("a.example",), (parse_network("127.0.0.0/8"),))
+    roots = [make(names, datetime.now(UTC)).anchor for _ in range(2)]
+    (folder / environment.CA).write_bytes(b"".join(root.public_bytes(Encoding.PEM) for root in roots))
+    monkeypatch.setenv("MITMESH_HOME", str(folder))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        install.main(list(words))
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out + said.err
+
+
+def there_and_back(capsys: pytest.CaptureFixture[str], home: Path, kind: str, place: str) -> None:
+    """install, list, a new CA, uninstall; twice is once."""
+    assert run(capsys, "list", kind) == (0, f"{kind:<8}{place}: not trusted\n")
+    for _ in range(2):
+        assert run(capsys, "install", kind) == (0, f"{kind:<8}{place}: trusted\n")
+    assert place in install.installed(home / environment.CA)
+    one = (home / environment.CA).read_text().split("-----END CERTIFICATE-----\n")[0] + "-----END CERTIFICATE-----\n"
+    (home / environment.CA).write_text(one)
+    code, said = run(capsys, "list", kind)
+    assert (code, "trusted, and 1 of another CA of mitmesh's: mitmesh-" in said) == (0, True)
+    run(capsys, "install", kind)  # and what signs no more goes
+    assert run(capsys, "uninstall", kind) == (0, f"{kind:<8}{place}: 1 removed\n")
+    assert run(capsys, "uninstall", kind) == (0, f"{kind:<8}{place}: nothing there\n")
+    assert install.installed(home / environment.CA) == []
+
+
+@pytest.mark.skipif(shutil.which("certutil") is None, reason="certutil is not installed")
+def test_nss(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chrome's database, made when it is needed and not before; a Firefox profile is found too."""
+    place = tmp_path / ".pki" / "nssdb"
+    monkeypatch.setattr(stores, "KINDS", {"nss": stores.nss})
+    run(capsys, "list")
+    assert not place.exists()
+    there_and_back(capsys, home, "nss", str(place))
+    profile = tmp_path / ".mozilla" / "firefox" / "x.default"
+    profile.mkdir(parents=True)
+    subprocess.run(["certutil", "-N", "-d", f"sql:{profile}", "--empty-password"], check=True)
+    assert f"{profile}: trusted" in run(capsys, "install")[1]
+    assert run(capsys, "uninstall")[1].count("1 removed") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="Java is not installed")
+def test_java(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Java with a trust store of its own."""
+    java = tmp_path / "jdk"
+    for folder in ("bin", "lib/security"):
+        (java / folder).mkdir(parents=True)
+    (java / "bin" / "keytool").symlink_to(str(shutil.which("keytool")))
+    cacerts = java / "lib" / "security" / "cacerts"
+    new = ["-genkeypair", "-alias", "theirs", "-keyalg", "EC", "-dname", "CN=x", "-storepass", "changeit"]
+    subprocess.run(["keytool", *new, "-keystore", cacerts], check=True, capture_output=True)
+    monkeypatch.setattr(stores, "KINDS", {"java": lambda: iter([stores.Java(java)])})
+    there_and_back(capsys, home, "java", str(cacerts))
+    listed = subprocess.run(
+        ["keytool", "-list", "-keystore", cacerts, "-storepass", "changeit"], capture_output=True, text=True
+    )
+    assert "theirs" in listed.stdout
+
+
+def test_anchors(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's folder of anchors, and its command run after each change; one that fails is one clear line."""
+    folder, log = tmp_path / "anchors", tmp_path / "log"
+    folder.mkdir()
+    update = tmp_path / "update"
+    update.write_text(f"#!/bin/sh\necho update $* >> {log}\n")
+    update.chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(stores, "KINDS", {"system": lambda: iter([stores.Anchors(folder, ".crt", [str(update)])])})
+    there_and_back(capsys, home, "system", str(folder))
+    assert log.read_text().splitlines()[-1] == "update --fresh"
+    assert list(folder.iterdir()) == []
+    update.write_text("#!/bin/sh\necho it is full >&2\nexit 1\n")
+    code, said = run(capsys, "install", "system")
+    assert code == 1
+    assert f"mitmesh: system: {folder}: " in said
+    assert "it is full" in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("CI") != "true" or os.geteuid() != 0 or shutil.which("update-ca-certificates") is None,
+    reason="changes this machine's own store: for root, in CI, on Debian",
+)
+def test_debian(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The machine's real store, and the bundle that curl and others read."""
+    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
+    before = bundle.read_text()
+    root = (home / environment.CA).read_text().split("-----END")[0].splitlines()[1]
+    try:
+        assert run(capsys, "install", "system")[0] == 0
+        assert root in bundle.read_text()
+    finally:
+        code, _ = run(capsys, "uninstall", "system")
+    assert code == 0
+    assert bundle.read_text() == before
+
+
+def test_a_tool_that_is_missing_is_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    """Without certutil, and with a browser that would need it, the error names the package."""
+    (tmp_path / ".pki" / "nssdb").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    with pytest.raises(LaunchError, match="libnss3-tools"):
+        list(stores.nss())
+    assert run(capsys, "install", "nss")[0] == 1
+
+
+def test_path(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path alone, for $(scripts/install-ca path); before there is a CA, one line."""
+    install.main(["path"])
+    assert capsys.readouterr().out == f"{home / environment.CA}\n"
+    monkeypatch.setenv("MITMESH_HOME", str(home / "none"))
+    with pytest.raises(SystemExit, match=r"there is no CA in .* yet: scripts/run makes it"):
+        install.main(["path"])
