@@ -35,6 +35,8 @@ from mitmesh.stage import ALWAYS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mitmesh.kernel import Caller
+
 log = logging.getLogger(__name__)
 
 OFF_LOOP = 256 * 1024
@@ -51,10 +53,12 @@ class Calls:
         self._cut = cut
         self._settling: set[asyncio.Task[None]] = set()
 
-    def begin(self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None) -> None:
+    def begin(
+        self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None, caller: Caller | None = None
+    ) -> None:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
 
-        `dialect` None is a path of the gateway that has none."""
+        `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is."""
         headers = flow.request.headers
         x = Exchange(
             dialect=dialect or DIALECTS["generic"],
@@ -67,6 +71,7 @@ class Calls:
             rules=self.house.rules,
             via=via,
             client=replies.address(flow.client_conn.peername),
+            caller=caller,
             traceparent=headers.get("traceparent"),
             credential=replies.credential(flow.request),
         )

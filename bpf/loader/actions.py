@@ -11,7 +11,7 @@ from pathlib import Path
 from loader import RedirectError, cgroups, command, hosts, needs, nft, pods, programs
 from loader.follow import Follower, Resolver
 from loader.redirection import Redirection, Why, proxy_cgroup
-from loader.settings import Settings, place, show
+from loader.settings import Address, Settings, place, show
 
 RULES = Path(__file__).resolve().parents[2] / "rules"
 PROXIES = ("127.0.0.1:8443", "[::1]:8443")
@@ -45,15 +45,9 @@ def attach(options: argparse.Namespace, tell: Tell) -> int:
     _check()
     chosen = [cgroups.find(name) for name in options.cgroup]
     names = hosts.Names(hosts.read(Path(options.rules or RULES))) if settings.host == "listed" else None
-    proxy = proxy_cgroup(settings, options.proxy_cgroup) if settings.host or options.proxy_cgroup else None
-    if settings.host and proxy is None:
-        raise RedirectError(
-            f"nothing listens on {show(settings.proxies[0])}: start the proxy, or name its cgroup with --proxy-cgroup",
-            needs.NO_CGROUP,
-        )
+    proxy = _left_out(settings, options.proxy_cgroup)
     with programs.alone():
-        redirection = Redirection.attach(settings)
-        redirection.exempt_only({cgroups.identity(proxy)} if proxy else set())
+        redirection = Redirection.attach(settings, {cgroups.identity(proxy)} if proxy else set())
         redirection.choose_only({cgroups.identity(path) for path in chosen}, Why.ASKED)
         redirection.unchoose(MARK)
     follower = Follower(redirection, tell)
@@ -64,7 +58,8 @@ def attach(options: argparse.Namespace, tell: Tell) -> int:
         if names.wild:
             tell(f"{len(names.wild)} patterns with * are learned from DNS answers alone; --all-443 closes this gap")
     if options.pods:
-        read = pods.source(options.pod_metadata, options.kubelet_token, options.kubelet_ca) if options.pod_metadata else None
+        told = options.pod_metadata
+        read = pods.source(told, options.kubelet_token, options.kubelet_ca) if told else None
         follower.watch = pods.Watch(choice, read, tell)
         redirection.choose_only(follower.watch.chosen(), Why.POD)
     else:
@@ -83,10 +78,8 @@ def _attach_nft(options: argparse.Namespace, settings: Settings, tell: Tell) -> 
     if os.geteuid():
         raise RedirectError("not root: CAP_NET_ADMIN missing; run it with sudo", needs.NO_RIGHTS)
     chosen = [cgroups.find(name) for name in options.cgroup]
-    proxy = proxy_cgroup(settings, options.proxy_cgroup) if settings.host else None
-    if settings.host and proxy is None:
-        raise RedirectError("nothing listens there: start the proxy, or name its cgroup with --proxy-cgroup", needs.NO_CGROUP)
-    listed = set()
+    proxy = _left_out(settings, options.proxy_cgroup)
+    listed: set[Address] = set()
     if settings.host == "listed":
         names = hosts.Names(hosts.read(Path(options.rules or RULES)))
         listed = hosts.resolve(names.plain) | names.addresses
@@ -94,6 +87,17 @@ def _attach_nft(options: argparse.Namespace, settings: Settings, tell: Tell) -> 
     nft.apply(nft.script(settings, chosen, proxy, listed))
     tell("redirecting with nftables until `bpf/redirect detach`; without BPF nobody's identity is known")
     return 0
+
+
+def _left_out(settings: Settings, named: str | None) -> Path | None:
+    """The proxy's cgroup, where its connections must be left out. Raises RedirectError where it is not known."""
+    proxy = proxy_cgroup(settings, named) if settings.host or named else None
+    if settings.host and proxy is None:
+        raise RedirectError(
+            f"nothing listens on {show(settings.proxies[0])}: start the proxy, or name its cgroup with --proxy-cgroup",
+            needs.NO_CGROUP,
+        )
+    return proxy
 
 
 def detach(tell: Tell) -> int:
@@ -107,8 +111,7 @@ def detach(tell: Tell) -> int:
     if nft.exists():
         nft.remove()
         said.append("removed the nftables table")
-    for file in (pods.PODS_FILE,):
-        file.unlink(missing_ok=True)
+    pods.PODS_FILE.unlink(missing_ok=True)
     tell(" and ".join(said) or "nothing of ours is attached")
     return 0
 

@@ -19,7 +19,7 @@ def root() -> Path:
         _, where, kind, *_ = line.split(" ")
         if kind == "cgroup2":
             return Path(_ESCAPE.sub(lambda found: chr(int(found[1], 8)), where))
-    raise RedirectError("no cgroup v2 is mounted: boot with systemd.unified_cgroup_hierarchy=1, or mount one", NO_CGROUP)
+    raise RedirectError("no cgroup v2: boot with systemd.unified_cgroup_hierarchy=1, or mount it", NO_CGROUP)
 
 
 def find(name: str) -> Path:

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from pathlib import Path
 
 from loader import RedirectError, actions
 
@@ -24,14 +23,18 @@ def parser() -> argparse.ArgumentParser:
     attach.add_argument("--engine", choices=("bpf", "nft"), default="bpf", help="nft: without BPF, without identity")
     attach.add_argument("--cgroup", action="append", default=[], metavar="PATH", help="redirect its processes")
     attach.add_argument("--host", action="store_true", help="redirect every process but the proxy")
-    attach.add_argument("--all-443", action="store_true", help="with --host: all addresses, not those of LLM hosts only")
+    attach.add_argument(
+        "--all-443", action="store_true", help="with --host: all addresses, not those of LLM hosts only"
+    )
     attach.add_argument("--rules", metavar="DIR", help="with --host: the rules folder (the project's own)")
     attach.add_argument("--proxy-cgroup", metavar="PATH", help="with --host: the proxy's (found by who listens)")
     attach.add_argument("--pods", action="append", default=[], metavar="WHICH", help="all, namespace=N, label=K=V")
     attach.add_argument("--pod-metadata", metavar="SOURCE", help="a PodList: a file, or the kubelet's /pods URL")
     attach.add_argument("--kubelet-token", metavar="FILE", help="token for the kubelet")
     attach.add_argument("--kubelet-ca", metavar="FILE", help="certificate authority of the kubelet")
-    run = actions_.add_parser("run", help="redirect one command and its children", usage="%(prog)s [options] -- COMMAND")
+    run = actions_.add_parser(
+        "run", help="redirect one command and its children", usage="%(prog)s [options] -- COMMAND"
+    )
     _where(run)
     run.add_argument("--ca", metavar="FILE", help="certificates to trust (~/.mitmesh/ca/bundle.pem)")
     run.add_argument("--as-proxy", action="store_true", help="COMMAND is the proxy: give it a cgroup that is left out")
@@ -86,11 +89,10 @@ def _status(as_json: bool) -> int:
 
 
 def _lines(found: dict[str, object]) -> list[str]:
-    return [f"{name:<12} {', '.join(map(str, value)) if isinstance(value, list) else _flat(value)}" for name, value in found.items()]
+    return [f"{name:<12} {_flat(value)}".rstrip() for name, value in found.items()]
 
 
 def _flat(value: object) -> str:
-    return " ".join(f"{key}={each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
-
-
-ROOT = Path(__file__).resolve().parents[2]
+    if isinstance(value, dict):
+        return " ".join(f"{key}={each}" for key, each in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,5 +1,6 @@
-"""`--engine nft`: the same turn by nftables, in a table of its own, where BPF cannot be had. Nobody's identity is known,
-and what the proxy does not listen to is refused by the kernel as ever: `--when-down pass` needs BPF."""
+"""`--engine nft`: the same turn by nftables, in a table of its own, where BPF cannot be had.
+
+Nobody's identity is known. What the proxy does not listen to is refused, as ever: `--when-down pass` needs BPF."""
 
 from __future__ import annotations
 

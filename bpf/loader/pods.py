@@ -53,7 +53,7 @@ def running(path: Path) -> Iterator[tuple[str, Path]]:
 def roots() -> list[Path]:
     """Where Kubernetes puts its pods; nowhere else is looked."""
     top = cgroups.root()
-    return [path for path in (top / "kubepods.slice", top / "kubepods", *top.glob("*/kubepods*")) if path.is_dir()]
+    return [path for path in (top / "kubepods.slice", top / "kubepods") if path.is_dir()]
 
 
 class Choice:

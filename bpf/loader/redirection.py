@@ -37,12 +37,15 @@ class Redirection:
         return cls(loaded) if loaded.programs else None
 
     @classmethod
-    def attach(cls, wanted: Settings) -> Redirection:
-        """Everything in place and told what to do; what hung there before is taken over. Raises RedirectError."""
+    def attach(cls, wanted: Settings, exempt: set[int] | None = None) -> Redirection:
+        """Everything in place and told what to do, `exempt` (ids of cgroups) left out from the first moment; what hung
+        there before is taken over. Raises RedirectError."""
         before = programs.find()
         keep = before.whole and cls(before).version == programs.version()
         loaded = before if keep else programs.load(before)
         made = cls(loaded)
+        if exempt is not None:
+            made.exempt_only(exempt)
         made.configure(wanted)
         if not keep:
             programs.attach(loaded, before)

@@ -38,6 +38,14 @@ def parser() -> argparse.ArgumentParser:
     """The options of scripts/run; its own --help repeats them."""
     made = argparse.ArgumentParser(prog="scripts/run", usage="%(prog)s [options] [-- mitmdump arguments]")
     made.add_argument("--demo", action="store_true", help="answer LLM calls from a built-in provider, without any key")
+    made.add_argument(
+        "--transparent",
+        type=int,
+        nargs="?",
+        const=8443,
+        metavar="N",
+        help="listen for connections that bpf/redirect turns here, on 127.0.0.1 and ::1; port 8443",
+    )
     for option, port in PORTS.items():
         made.add_argument(option, type=int, default=port, metavar="N", help=f"default {port}; 0 is any free port")
     return made
@@ -127,7 +135,9 @@ def main() -> None:
         ports.check(wanted)
         with claim(folder):
             conf = command.read_conf(ROOT / "mitm.conf")
-            proxy = command.mitmdump(folder, wanted, options.demo, conf, sys.argv[at + 1 :])
+            proxy = command.mitmdump(
+                folder, wanted, options.demo, conf, sys.argv[at + 1 :], ports.both(options.transparent)
+            )
             sys.exit(asyncio.run(run(proxy, folder, wanted["--browse-port"] or ports.free(), options.demo)))
     except LaunchError as error:
         sys.exit(f"mitmesh: {error}")

@@ -141,7 +141,11 @@ class When(_Model):
         default=None, description="The caller's team, as known when the connection opens (by network)."
     )
     network: Cidr | None = Field(default=None, description="The client's address is in this CIDR range.")
-    process: Word | None = Field(default=None, description="Name of the client's process, as the kernel attests it.")
+    process: Word | None = Field(
+        default=None,
+        description="The client's systemd unit, container (12 digits) or pod (`namespace/name`), as the kernel attests "
+        "it (docs/transparent.md); never what a process calls itself.",
+    )
 
 
 class HostRule(_Model):
