@@ -24,7 +24,8 @@ OPENAI4, OPENAI6, OTHER = "198.18.0.10", "2001:2:0:10::10", "198.18.0.20"
 """Addresses of the provider and of a host that is none; from ranges for tests (RFC 2544, RFC 5180)."""
 NODE = "198.18.0.1"
 NAMES = ["api.openai.com", "plain.example", OPENAI4, OTHER]
-EGRESS = "allow: []\n"
+BELIEVED = "trust_headers_from: [127.0.0.0/8]\n"
+"""An identities.yaml that believes the headers of those who come from loopback, as redirected clients do."""
 
 
 class Placed(Provider):
@@ -117,7 +118,8 @@ def make_mesh(network: None, authority: Authority, tmp_path_factory: pytest.Temp
 
     def make(at: str = "127.0.0.1:8443,[::1]:8443", **settings: Any) -> Mesh:
         settings["options"] = ["--set", f"mesh_transparent={at}", *settings.get("options", [])]
-        settings["local"] = {"mesh.yaml": RAW_TEXT, **settings.get("local", {})}
+        settings["local"] = {"mesh.yaml": RAW_TEXT, "identities.yaml": BELIEVED, **settings.get("local", {})}
+        settings["environ"] = {"MESH_TEST_RESOLVE": f"api.openai.com:443={OPENAI4}:443"}
         folder = settings.pop("folder", None) or tmp_path_factory.mktemp("mesh")
         mesh = Mesh(folder, resolve={}, trust=authority.ca, **settings)
         mesh.launch()
@@ -175,8 +177,6 @@ def attached(mesh: Mesh, cgroup: Cgroup) -> Iterator[Cgroup]:
 @pytest.fixture
 def environ(trust: Path) -> dict[str, str]:
     """A client's environment: no proxy, and what it trusts."""
-    from bpf.machine import ROOT  # noqa: F401 # only to fail early
-
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     variables = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
     return {**kept, **dict.fromkeys(variables, str(trust))}
