@@ -120,3 +120,32 @@ def told(hosts: Path, words: Sequence[str], resolv: Path | None = None) -> list[
     if resolv:
         mounts += f' && mount --bind "{resolv}" /etc/resolv.conf'
     return ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh", *words]
+
+
+class Namespace:
+    """A network namespace with one address, joined to ours by a veth pair, as a pod's is."""
+
+    def __init__(self, number: int) -> None:
+        self.name, self.veth = f"mitmesh-{os.getpid()}-{number}", f"pod{number}"
+        self.address = f"10.77.{number}.2"
+        here = f"10.77.{number}.1"
+        sh("ip", "netns", "add", self.name)
+        sh("ip", "link", "add", self.veth, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        sh("ip", "addr", "add", f"{here}/24", "dev", self.veth)
+        sh("ip", "link", "set", self.veth, "up")
+        for words in (
+            ["link", "set", "lo", "up"],
+            ["addr", "add", f"{self.address}/24", "dev", "eth0"],
+            ["link", "set", "eth0", "up"],
+            ["route", "add", "default", "via", here],
+        ):
+            sh("ip", "-n", self.name, *words)
+
+    def inside(self, *words: str) -> list[str]:
+        """A command that runs there."""
+        return ["nsenter", f"--net=/run/netns/{self.name}", *words]
+
+    def remove(self) -> None:
+        """With its veth pair."""
+        sh("ip", "link", "del", self.veth, check=False)
+        sh("ip", "netns", "del", self.name, check=False)
