@@ -150,17 +150,18 @@ static inline bool is_chosen(void) {
 }
 
 // Is a connect to this address and port, of the current process, one that the proxy is to have?
-static inline bool is_wanted(struct config *c, struct address *to, u16 port) {
+static inline bool is_wanted(struct bpf_sock_addr *ctx, struct config *c, struct address *to, u16 port) {
     if (!has_port(c->ports, port) || is_loopback(to))
         return false;
     u64 cgroup = bpf_get_current_cgroup_id();
     if (mitmesh_exempt.lookup(&cgroup))
         return false;
-    if (c->flags & HOST_ALL)
+    if (is_chosen())
         return true;
-    if (c->flags & HOST_LISTED && mitmesh_listed.lookup(to))
-        return true;
-    return is_chosen();
+    if (!(c->flags & HOST_ALL) && !(c->flags & HOST_LISTED && mitmesh_listed.lookup(to)))
+        return false;
+    // Nobody named this process. Where the proxy is at a loopback address, the host is who has that loopback.
+    return !is_loopback(&c->target[is_mapped(to) ? 0 : 1]) || bpf_get_netns_cookie(ctx) == c->netns;
 }
 
 static inline bool is_own(struct bpf_sock_addr *ctx, struct config *c, struct address *to, u16 port) {
@@ -222,14 +223,14 @@ static inline int judge(struct bpf_sock_addr *ctx, struct address *to, bool *tur
     if (!c)
         return 1;
     if (ctx->type == DATAGRAM)
-        return is_wanted(c, to, port) ? refuse(N_UDP) : 1;
+        return is_wanted(ctx, c, to, port) ? refuse(N_UDP) : 1;
     if (ctx->type != STREAM)
         return 1;
     if (is_own(ctx, c, to, port)) {
         remember(ctx, to, port, 0);
         return 1;
     }
-    if (!is_wanted(c, to, port))
+    if (!is_wanted(ctx, c, to, port))
         return 1;
     u32 six = !is_mapped(to);
     if (!is_up(ctx, c, six)) {
@@ -275,7 +276,7 @@ int mitmesh_conn6(struct bpf_sock_addr *ctx) {
 static inline int judge_datagram(struct bpf_sock_addr *ctx, struct address *to) {
     int zero = 0;
     struct config *c = mitmesh_config.lookup(&zero);
-    return c && is_wanted(c, to, ctx->user_port) ? refuse(N_UDP) : 1;
+    return c && is_wanted(ctx, c, to, ctx->user_port) ? refuse(N_UDP) : 1;
 }
 
 int mitmesh_udp4(struct bpf_sock_addr *ctx) {

@@ -47,7 +47,7 @@ def attach(options: argparse.Namespace, tell: Tell) -> int:
     names = hosts.Names(hosts.read(Path(options.rules or RULES))) if settings.host == "listed" else None
     proxy = _left_out(settings, options.proxy_cgroup)
     with programs.alone():
-        redirection = Redirection.attach(settings, {cgroups.identity(proxy)} if proxy else set())
+        redirection = Redirection.attach(settings, {cgroups.identity(proxy)} if proxy else set(), options.entries)
         redirection.choose_only({cgroups.identity(path) for path in chosen}, Why.ASKED)
         redirection.unchoose(MARK)
     follower = Follower(redirection, tell)

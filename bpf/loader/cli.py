@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     attach = actions_.add_parser("attach", help="redirect until `detach`; follows hosts and pods until Ctrl-C")
     _where(attach)
     attach.add_argument("--engine", choices=("bpf", "nft"), default="bpf", help="nft: without BPF, without identity")
+    attach.add_argument("--entries", type=int, metavar="N", help="connections remembered at once (65536)")
     attach.add_argument("--cgroup", action="append", default=[], metavar="PATH", help="redirect its processes")
     attach.add_argument("--host", action="store_true", help="redirect every process but the proxy")
     attach.add_argument(

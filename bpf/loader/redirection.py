@@ -37,12 +37,14 @@ class Redirection:
         return cls(loaded) if loaded.programs else None
 
     @classmethod
-    def attach(cls, wanted: Settings, exempt: set[int] | None = None) -> Redirection:
+    def attach(cls, wanted: Settings, exempt: set[int] | None = None, entries: int | None = None) -> Redirection:
         """Everything in place and told what to do, `exempt` (ids of cgroups) left out from the first moment; what hung
-        there before is taken over. Raises RedirectError."""
+        there before is taken over. `entries`: so many connections can be remembered. Raises RedirectError."""
         before = programs.find()
         keep = before.whole and cls(before).version == programs.version()
-        loaded = before if keep else programs.load(before)
+        if keep and entries and syscalls.map_info(before.maps["flows"]).entries != entries:
+            keep = False
+        loaded = before if keep else programs.load(before, (f"-DENTRIES={entries}",) if entries else ())
         made = cls(loaded)
         if exempt is not None:
             made.exempt_only(exempt)

@@ -285,3 +285,32 @@ def test_records_are_pushed_out_and_counted(network: None, cgroup: Cgroup, liste
     listener.close()  # what waited to be accepted is gone
     machine.sh("sleep", "0.2")
     assert status()["counts"]["connections"] == 0
+
+
+def test_under_pressure_the_oldest_are_forgotten(network: None, cgroup: Cgroup, listener: Listener) -> None:
+    """More connections than can be remembered: the pushed out are counted, and nobody is told a wrong destination."""
+    redirect("attach", "--cgroup", str(cgroup.path), "--entries", "256")
+    script = """if 1:
+        import resource, socket, time
+        resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+        h = [socket.create_connection(("198.18.0.20", 443)) for _ in range(1000)]
+        print("all", flush=True); time.sleep(60)"""
+    client = subprocess.Popen(cgroup.inside("python3", "-c", script), stdout=subprocess.PIPE, text=True)
+    accepted = [listener.sockets[0].accept()[0] for _ in range(1000)]
+    assert client.stdout and client.stdout.readline() == "all\n"
+    counts = status()["counts"]
+    assert counts["connections"] <= 256
+    assert counts["evicted"] == 1000 - counts["connections"]
+    assert original(accepted[-1]) == (OTHER, 443)
+    answers = [_original_or_none(each) for each in accepted]
+    assert set(answers) == {(OTHER, 443), None}
+    assert answers.count(None) == counts["evicted"]
+    client.kill()
+    client.communicate()
+
+
+def _original_or_none(accepted: socket.socket) -> tuple[str, int] | None:
+    try:
+        return original(accepted)
+    except OSError:
+        return None
