@@ -31,6 +31,8 @@ Try it in another terminal:
 -d '{{"model":"gpt-4o-mini","stream":true,"messages":[{{"role":"user","content":"Say hello"}}]}}'
 Ctrl-C ends it.
 """
+TURNED = """  turned   {transparent}  (sudo bpf/redirect run -- COMMAND; docs/transparent.md)
+"""
 KEY = '-H "Authorization: Bearer $OPENAI_API_KEY" '
 
 
@@ -81,7 +83,8 @@ async def start(children: Children, proxy: list[str], folder: Path, browse_port:
         audit = f"http://127.0.0.1:{browse_port}  (Datasette)"
     ca = folder / "ca" / "mitmproxy-ca-cert.pem"
     bundle = await asyncio.to_thread(trust.bundle, ca, folder / "ca" / "bundle.pem")
-    say(READY.format(**places, audit=audit, ca=ca, bundle=bundle, key="" if demo else KEY))
+    text = READY.replace("  CA  ", TURNED + "  CA  ") if "transparent" in places else READY
+    say(text.format(**places, audit=audit, ca=ca, bundle=bundle, key="" if demo else KEY))
 
 
 async def run(proxy: list[str], folder: Path, browse_port: int, demo: bool) -> int:
