@@ -24,7 +24,7 @@ SYSTEMD = "/kubepods.slice/kubepods-burstable.slice"
         # whoever owns the subtree names what is in it: only the user's manager is believed
         ("/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service", "user@1000.service", None, None),
         (f"/user.slice/user-1000.slice/user@1000.service/docker-{ID}.scope", "user@1000.service", None, None),
-        (f"/user.slice/user-1000.slice/user@1000.service{SYSTEMD}/{POD}/crio-{ID}.scope", "user@1000.service", None, None),
+        (f"/user.slice/x/user@1000.service{SYSTEMD}/{POD}/crio-{ID}.scope", "user@1000.service", None, None),
         (f"/x{SYSTEMD}/{POD}", None, None, None),
         (f"/system.slice/docker-{ID}.scope", None, ID, None),
         (f"/docker/{ID}", None, ID, None),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -24,9 +24,10 @@ _COMMENT = re.compile(r"(?:^|\s)#[^\"']*$")
 def patterns(text: str, file: str = "hosts.yaml") -> list[str]:
     """All that `match:` lists. Raises RedirectError that names the line."""
     found: list[str] = []
-    lines = iter(enumerate(text.splitlines(), 1))
+    lines: Iterator[tuple[int, str | None]] = iter(enumerate(text.splitlines(), 1))
     block = False
     for number, line in lines:
+        assert line is not None
         if block and (item := _ITEM.match(line)):
             found.append(next(group for group in item.groups() if group is not None))
             continue
@@ -40,7 +41,9 @@ def patterns(text: str, file: str = "hosts.yaml") -> list[str]:
             block = True
             continue
         while rest.startswith("[") and not rest.endswith("]"):
-            number, more = next(lines, (number, "]?"))
+            number, more = next(lines, (number, None))
+            if more is None:
+                raise RedirectError(f"{file}:{number}: this list does not end")
             rest += " " + _COMMENT.sub("", more).strip()
         found += _flow(rest, file, number)
     return found
