@@ -40,16 +40,11 @@ class Placed(Provider):
         self.port = 443
 
 
-@pytest.fixture(scope="session")
-def able() -> None:
-    """Skips, with the reason, where the machine cannot do it."""
-    if why := machine.why_not():
-        pytest.skip(why)
-
-
 @pytest.fixture(scope="package")
 def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The kernel to ourselves: programs on the root of the cgroup tree are there for everybody."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        pytest.skip("these have the kernel to themselves: run them without -n, as scripts/test does")
     with (Path(tempfile.gettempdir()) / "mitmesh-tests-bpf.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if why := machine.why_not():

@@ -6,6 +6,8 @@ import ast
 import json
 import struct
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -297,3 +299,53 @@ def test_the_systems_python_may_be_old(file: Path) -> None:
 def test_names_fit_the_kernel() -> None:
     """It cuts names of programs and maps at 15 characters: none of ours is."""
     assert all(len(name) <= 15 for name in [*programs.HOOKS, *(f"mitmesh_{each}" for each in programs.MAPS)])
+
+
+def test_the_kubelet_is_asked_with_a_token(tmp_path: Path) -> None:
+    """A URL is asked with the token of a file, directly; a file is read."""
+    seen = []
+
+    class Kubelet(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers["Authorization"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"items": []}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    (tmp_path / "token").write_text("secret\n")
+    with HTTPServer(("127.0.0.1", 0), Kubelet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        read = pods.source(f"http://127.0.0.1:{server.server_port}/pods", str(tmp_path / "token"), None)
+        assert pods.parse(read()) == []
+        server.shutdown()
+    assert seen == [("/pods", "Bearer secret")]
+
+
+def test_a_silent_kubelet_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of pods stays in force, and it is said once."""
+    said: list[str] = []
+    here = {"u": tmp_path}
+    monkeypatch.setattr(pods, "roots", lambda: [tmp_path])
+    monkeypatch.setattr(pods, "running", lambda _: iter(here.items()))
+    monkeypatch.setattr(pods, "PODS_FILE", tmp_path / "run" / "pods.json")
+    answers: list[bytes | OSError] = [
+        b'{"items": [{"metadata": {"uid": "u", "namespace": "prod"}}]}',
+        OSError(),
+        OSError(),
+    ]
+
+    def read() -> bytes:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    watch = pods.Watch(pods.Choice(["namespace=prod"]), read, said.append)
+    chosen = watch.chosen()
+    assert chosen == {tmp_path.stat().st_ino}
+    here["v"] = tmp_path  # new, and the kubelet is silent
+    assert watch.chosen() == watch.chosen() == chosen
+    assert len(said) == 1
