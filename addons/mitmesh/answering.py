@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Answer, Event, Framing, Refusal
 from mitmesh.exchange import Exchange
 from mitmesh.guard import Guard, StageFailed
-from mitmesh.wire.compression import BadCompression, TooLarge, UnknownEncoding, decoder, decompress
+from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
 from mitmesh.wire.frames import FrameTooLong, framer
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT = 128 * 2**20
 """Largest JSON answer that is read, decompressed, in bytes; a larger one passes and its usage is estimated."""
+SLICE = 64 * 1024
+"""Bytes of a stream that are cut into events at once."""
+MOST_EVENTS = 50_000
+"""Events one chunk may hold: a few compressed bytes can stand for millions, which would stop every other call."""
 
 
 def framing_of(x: Exchange, content_type: str) -> Framing:
@@ -38,9 +42,21 @@ def read_json(x: Exchange, raw: bytes, encoding: str) -> Answer | None:
     try:
         plain = decompress(raw, encoding, ANSWER_LIMIT) if encoding else raw
         doc = json.loads(plain)
-    except (BadCompression, TooLarge, UnknownEncoding, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     return x.dialect.read_answer(doc)
+
+
+FAILED: Any = []
+"""Stands for the events of a transform that failed: this very list."""
+
+
+class TooManyEvents(ValueError):
+    """One chunk of a stream holds more events than anybody means to send."""
+
+
+UNREADABLE = (CompressionError, FrameTooLong, TooManyEvents)
+"""What a stream can be accused of; anything else is a fault of ours."""
 
 
 class Tap:
@@ -61,12 +77,15 @@ class Tap:
         known: Callable[[], bytes],
     ) -> None:
         self.x, self.framing = x, framing
-        self._transforms, self._guard, self._cut, self._known = transforms, guard, cut, known
-        self._decoder = decoder(encoding) if encoding and encoding != "identity" else None
+        self._transforms, self._guard, self._cut, self._known = list(transforms), guard, cut, known
+        self._edits = bool(transforms)
+        self._encoding = encoding
+        self._decoder: Decoder | None = None
         self._framer = framer(framing)
         self._reader = x.dialect.reader(x.rules.mesh.limits.answer_text_bytes)
         x.answer, x.stop_reading = self._reader.answer, self._reader.finish
-        self._reading = True
+        self.malformed = False
+        """Is it no stream that can be read? What follows passes unread, where nothing edits it."""
         self._ended = False
 
     def __call__(self, chunk: bytes) -> bytes | list[bytes]:
@@ -79,25 +98,28 @@ class Tap:
             self.x.times.own += time.perf_counter() - began
 
     def _take(self, chunk: bytes) -> bytes | list[bytes]:
-        if self._ended or not self._reading:
+        if self._ended or self.malformed:
             return [] if self._ended else chunk
         try:
             out = self._events(chunk)
         except StageFailed as failed:
-            return [self._end(f"The {failed} stage failed, so the answer was ended.")]
+            return self._end(f"{failed}.failed", f"The {failed} stage failed, so the answer was ended.")
         except Exception as error:  # noqa: BLE001 # what a provider sends must end nothing but its own reading
-            self._guard.note("engine", "stream", error)
-            self._reading = False
-            return [self._end("The provider's stream could not be read.")] if self._transforms else chunk
-        if not self._transforms:
+            if not isinstance(error, UNREADABLE):
+                self._guard.note("engine", "stream", error)
+            self.malformed = True
+            return self._end("engine.stream", "The provider's stream could not be read.") if self._edits else chunk
+        if not self._edits:
             return out if out else chunk
         return out if chunk or out else b""
 
     def _events(self, chunk: bytes) -> list[bytes]:
+        if self._encoding and self._decoder is None:  # not when it is made: an unknown one is for _take to judge
+            self._decoder = decoder(self._encoding)
         decode = self._decoder
         if chunk:
             plain = decode.feed(chunk) if decode else chunk
-            events = self._framer.feed(plain) if plain else []
+            events = self._framer.feed(plain) if len(plain) <= SLICE else self._sliced(plain)
         else:
             events = self._framer.feed(decode.finish()) if decode else []
             events += self._framer.flush()
@@ -105,8 +127,8 @@ class Tap:
         for event in events:
             doc = _parsed(event.data)
             self._reader.feed(event, doc)
-            if self._transforms:
-                out += [piece.raw for piece in self._transformed(event, doc, 0)]
+            if self._edits:
+                out += [piece.raw for piece in self._transformed(event, doc)]
         if self.x.times.first_token is None and self._reader.answer.parts:
             self.x.times.first_token = time.monotonic()
         if not chunk:
@@ -116,33 +138,52 @@ class Tap:
                 out.append(tail)
         return out
 
-    def _transformed(self, event: Event, doc: Any, first: int) -> list[Event]:
+    def _sliced(self, plain: bytes) -> list[Event]:
+        events: list[Event] = []
+        for start in range(0, len(plain), SLICE):
+            events += self._framer.feed(plain[start : start + SLICE])
+            if len(events) > MOST_EVENTS:
+                raise TooManyEvents
+        return events
+
+    def _transformed(self, event: Event, doc: Any) -> list[Event]:
         pieces, parsed = [event], [doc]
-        for stage, transform in self._transforms[first:]:
+        for stage, transform in list(self._transforms):
             made: list[Event] = []
             docs: list[Any] = []
             for piece, one in zip(pieces, parsed, strict=True):
-                new = self._guard.answer(
-                    stage, self.x, "stream", lambda t=transform, p=piece, d=one: t.event(p, d)  # type: ignore[misc]
-                )
+                new = self._one(stage, transform, piece, one)
                 made += [piece] if new is None else new
                 docs += [one] if new is None else [_parsed(changed.data) for changed in new]
             pieces, parsed = made, docs
         return pieces
 
+    def _one(self, stage: Stage, transform: Transform, event: Event, doc: Any) -> Sequence[Event] | None:
+        """What a transform makes of an event. One that fails is not asked again: what it held back goes first."""
+        if (stage, transform) not in self._transforms:
+            return None
+        new = self._guard.answer(stage, self.x, "stream", lambda: transform.event(event, doc), FAILED)
+        if new is not FAILED:
+            return new
+        self._transforms = [pair for pair in self._transforms if pair != (stage, transform)]
+        return [*(self._guard.answer(stage, self.x, "stream", transform.end) or ()), event]
+
     def _held_back(self) -> list[bytes]:
         out: list[bytes] = []
-        for position, (stage, transform) in enumerate(self._transforms):
+        while self._transforms:
+            stage, transform = self._transforms.pop(0)
             for event in self._guard.answer(stage, self.x, "stream", transform.end) or ():
-                out += [piece.raw for piece in self._transformed(event, _parsed(event.data), position + 1)]
+                out += [piece.raw for piece in self._transformed(event, _parsed(event.data))]
         return out
 
-    def _end(self, message: str) -> bytes:
-        """Cut the provider off; the bytes that tell the client so, in its dialect."""
+    def _end(self, rule: str, message: str) -> list[bytes]:
+        """Cut the provider off; the bytes that tell the client so, in its dialect. Nothing can be said in a stream
+        that passes compressed."""
         self._ended = True
         self._cut()
-        refusal = Refusal(503, "stage_failed", message, "engine.stream", self.x.id)
-        return self.x.dialect.stream_error(refusal, framing=self.framing)
+        refusal = Refusal(503, "stage_failed", message, rule, self.x.id)
+        compressed = self._decoder is not None and not self._edits
+        return [] if compressed else [self.x.dialect.stream_error(refusal, framing=self.framing)]
 
 
 def _parsed(data: bytes) -> Any:

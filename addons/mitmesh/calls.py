@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mitmproxy import http
 
-from mitmesh import replies
+from mitmesh import patches, replies
 from mitmesh.answering import Tap, framing_of, read_json
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Call, Dialect, Framing, Operation
@@ -26,6 +26,7 @@ from mitmesh.exchange import (
     Target,
 )
 from mitmesh.guard import StageFailed
+from mitmesh.headers import carry_back, snapshot
 from mitmesh.house import House, Phase
 from mitmesh.reading import Reading, Unreadable, read, too_large
 from mitmesh.rules import HostRule, Opaque
@@ -36,11 +37,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mitmesh.kernel import Caller
+    from mitmesh.stage import Stage
 
 log = logging.getLogger(__name__)
 
 OFF_LOOP = 256 * 1024
 """Bodies above this many bytes are read in a thread: they take more than about a millisecond."""
+
+
+STOP_SECONDS = 1
+"""How long a stopping process waits for stages that decide on a call, after it has told them to end."""
+
+NONSENSE = ("Cannot parse", "unexpected server response", "protocol error", "request smuggling")
+"""mitmproxy's words for an answer that is no HTTP, by what they have in common."""
 
 
 class Calls:
@@ -50,7 +59,9 @@ class Calls:
         self.house = house
         self.open: dict[str, Exchange] = {}
         self._of_client: defaultdict[str, set[str]] = defaultdict(set)
-        self._cut = cut
+        self._cut_off = cut
+        self._deciding: dict[str, asyncio.Task[None] | None] = {}
+        """The tasks in which stages decide on a request, by flow: while one runs, its exchange is not finished."""
         self._settling: set[asyncio.Task[None]] = set()
 
     def begin(
@@ -59,7 +70,7 @@ class Calls:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
 
         `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is."""
-        headers = flow.request.headers
+        headers = snapshot(flow.request.headers)
         x = Exchange(
             dialect=dialect or DIALECTS["generic"],
             method=flow.request.method,
@@ -68,12 +79,13 @@ class Calls:
             target=None if via == "gateway" else Target(flow.request.scheme, flow.request.host, flow.request.port),
             path=flow.request.path,
             headers=headers,
+            sent_headers=headers.copy(),
             rules=self.house.rules,
             via=via,
             client=replies.address(flow.client_conn.peername),
             caller=caller,
             traceparent=headers.get("traceparent"),
-            credential=replies.credential(flow.request),
+            credential=replies.credential(headers, flow.request.path),
         )
         self.open[flow.id] = x
         self._of_client[flow.client_conn.id].add(flow.id)
@@ -88,13 +100,13 @@ class Calls:
     def _upgrade(self, flow: http.HTTPFlow, x: Exchange) -> None:
         """A WebSocket would pass unread: 426 makes Codex fall back to HTTPS at once. Other upgrades just are not asked
         for."""
-        if flow.request.headers.pop("upgrade").lower() == "websocket":
+        if "websocket" in x.headers.pop("upgrade").lower():
             _refuse(x, "engine.upgrade", "WebSocket is not governed here yet; use HTTPS.", 426)
             host = flow.request.host
             row = Connection(ConnectionKind.UPGRADE_REFUSED, x.client, host, flow.request.port, rule=x.host.id)
             self.house.connection(row)
-        kept = [w for w in flow.request.headers.get("connection", "").split(",") if w.strip().lower() != "upgrade"]
-        flow.request.headers["connection"] = ",".join(kept) or "keep-alive"
+        kept = [w for w in x.headers.get("connection", "").split(",") if w.strip().lower() != "upgrade"]
+        x.headers["connection"] = ",".join(kept) or "keep-alive"
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """The whole request is here: read it, let the stages decide, then answer or forward."""
@@ -102,14 +114,20 @@ class Calls:
         if x is None:
             return
         began = time.perf_counter()
+        self._deciding[flow.id] = asyncio.current_task()
         try:
             await self._read(flow, x)
-            await self._decide(x)
-            self._act(flow, x)
+            await self._decide(flow, x)
+            if self._gone(flow):
+                self.finish(flow, Outcome.CLIENT_GONE)
+                flow.kill()
+            else:
+                self._act(flow, x)
         except asyncio.CancelledError:
             self.finish(flow, Outcome.INTERRUPTED)
             raise
         finally:
+            del self._deciding[flow.id]
             x.times.own += time.perf_counter() - began
 
     async def _read(self, flow: http.HTTPFlow, x: Exchange) -> None:
@@ -139,8 +157,10 @@ class Calls:
         elif opaque is Opaque.WARN:
             x.decide("scope", Action.WARN, "opaque", f"{x.request_bytes} bytes were not inspected.")
 
-    async def _decide(self, x: Exchange) -> None:
-        for stage in self.house.stages:
+    async def _decide(self, flow: http.HTTPFlow, x: Exchange) -> None:
+        for stage in self.house.deciding:
+            if self._gone(flow):
+                return
             if (x.reply or x.refusal) and stage.name not in ALWAYS:
                 continue
             began = time.perf_counter()
@@ -162,15 +182,17 @@ class Calls:
 
     def _forward(self, flow: http.HTTPFlow, x: Exchange) -> None:
         if x.body and x.body.changed:
-            flow.request.headers.pop("content-encoding", None)
+            x.headers.pop("content-encoding", None)
+            flow.request.headers.pop("content-encoding", None)  # or mitmproxy would encode it anew
             flow.request.content = x.body.render()
         if x.edits_stream and x.framing is not Framing.NONE:
-            flow.request.headers["accept-encoding"] = "identity"
-        flow.request.headers.update(x.host.inject_headers)
+            x.headers["accept-encoding"] = "identity"
+        x.headers.update((name.lower(), value) for name, value in x.host.inject_headers.items())
         if x.local:
             x.origin = Origin.PROXY
             x.target = self.house.loopback.open(x, x.local)
-            flow.request.headers.update(self.house.loopback.pass_for(x))
+            x.headers.update(self.house.loopback.pass_for(x))
+        carry_back(x.sent_headers, x.headers, flow.request.headers)
         assert x.target
         replies.aim(flow.request, x.target, x.path)
         x.forwarded = True
@@ -189,13 +211,12 @@ class Calls:
             flow.kill()
             return
         try:
-            for stage in self.house.back:
+            for stage in self.house.starting:
                 self.house.guard.answer(stage, x, "response_start", lambda s=stage: s.response_start(x))  # type: ignore[misc]
+            replies.mark(flow.response, x)
+            self._body(flow, flow.response, x)
         except StageFailed as failed:
             flow.response.stream = replies.Instead(flow, x, failed, lambda: self._cut(flow))
-            return
-        replies.mark(flow.response, x)
-        self._body(flow, flow.response, x)
 
     def _body(self, flow: http.HTTPFlow, response: http.Response, x: Exchange) -> None:
         kind = response.headers.get("content-type", "")
@@ -205,7 +226,7 @@ class Calls:
                 response.stream = replies.Count(x)
             return
         transforms = []
-        for stage in self.house.back:
+        for stage in self.house.streaming:
             transform = self.house.guard.answer(stage, x, "stream", lambda s=stage: s.stream(x))  # type: ignore[misc]
             if transform:
                 transforms.append((stage, transform))
@@ -219,7 +240,9 @@ class Calls:
 
     def _known(self, x: Exchange, tail: bool) -> bytes:
         """The whole answer was read: tell the stages; the bytes to end a stream with."""
-        for stage in self.house.back:
+        if x.outcome is not None:
+            return b""  # the process is being stopped, and told them how it ended
+        for stage in self.house.knowing:
             self.house.guard.answer(stage, x, "response", lambda s=stage: s.response(x))  # type: ignore[misc]
         return replies.cost_comment(x) if tail else b""
 
@@ -230,9 +253,11 @@ class Calls:
             return
         if not x.forwarded:
             self.finish(flow, Outcome.REFUSED if x.refusal else Outcome.ANSWERED)
-        elif flow.response.stream:
+        elif stream := flow.response.stream:
+            if isinstance(stream, replies.Instead) and stream.unsent is not None:
+                flow.response.content = stream.unsent
             cut = x.answer is not None and not x.answer.complete and bool(x.dialect.native)
-            self.finish(flow, Outcome.UPSTREAM_CUT if cut else Outcome.ANSWERED)
+            self.finish(flow, _streamed(x, stream) or (Outcome.UPSTREAM_CUT if cut else Outcome.ANSWERED))
         else:
             began = time.perf_counter()
             outcome = await self._whole(flow, flow.response, x)
@@ -252,7 +277,6 @@ class Calls:
             self._known(x, tail=False)
         except StageFailed as failed:
             flow.response = replies.failed(x, failed)
-            x.origin, x.status = Origin.PROXY, flow.response.status_code
             return Outcome.REFUSED
         if x.via == "gateway":
             replies.mark_cost(response, x)
@@ -264,21 +288,26 @@ class Calls:
         if x is None:
             return
         said = flow.error.msg if flow.error else ""
-        if "client disconnected" in said.lower() or not flow.client_conn.connected:
+        if _by_client(flow, said):
             outcome = Outcome.CLIENT_GONE
         elif not x.forwarded:
             outcome = Outcome.REFUSED
-            if not x.refusal:
+            if not x.refusal and said.startswith("request is larger"):
                 unreadable = too_large(x.rules.mesh.limits.body_bytes)
                 _refuse(x, unreadable.rule, unreadable.reason, unreadable.status)
+            elif not x.refusal:
+                _refuse(x, "engine.failed", "The request could not be read to its end, or not be governed.", 503)
             x.origin = Origin.PROXY
             flow.response = replies.refusal(x)
         elif x.times.headers is None:
-            outcome = Outcome.UPSTREAM_FAILED
+            outcome = Outcome.MALFORMED if _nonsense(said) else Outcome.UPSTREAM_FAILED
             x.origin = Origin.PROXY
             flow.response = replies.unreachable(x)
         else:
-            outcome = Outcome.UPSTREAM_CUT
+            outcome = Outcome.MALFORMED if _nonsense(said) else Outcome.UPSTREAM_CUT
+            outcome = _streamed(x, flow.response and flow.response.stream) or outcome
+        if x.forwarded and flow.server_conn.timestamp_tcp_setup is None:
+            x.forwarded = False  # it was to leave, and there was no connection on which it could
         self.finish(flow, outcome)
 
     def limit(self, flow: http.HTTPFlow) -> int | None:
@@ -299,38 +328,47 @@ class Calls:
         self._end(x, outcome)
 
     def client_gone(self, client_id: str) -> None:
-        """A client's connection is closed: nothing of it stays open, whatever hooks did not fire."""
+        """A client's connection is closed: nothing of it stays open, whatever hooks did not fire. Where stages still
+        decide, `request` finishes after them: what one of them has set aside must be seen by its finish()."""
         for flow_id in self._of_client.pop(client_id, ()):
-            if x := self.open.pop(flow_id, None):
+            if flow_id not in self._deciding and (x := self.open.pop(flow_id, None)):
                 self._end(x, Outcome.CLIENT_GONE)
 
+    def _gone(self, flow: http.HTTPFlow) -> bool:
+        return flow.client_conn.id not in self._of_client
+
+    def _cut(self, flow: http.HTTPFlow) -> None:
+        """End the provider's side of an answer; from here on it is ours (see patches)."""
+        if flow.response:
+            flow.response.headers["x-mesh-origin"] = Origin.PROXY
+        self._cut_off(flow)
+
     def approved(self, client_id: str, host: str, port: int) -> Exchange | None:
-        """The open call of this client that the stages let go to this destination, if there is one."""
+        """The open call of this client that the stages let go to this destination (`""`: to any), if there is one."""
         for flow_id in self._of_client.get(client_id, ()):
             x = self.open[flow_id]
-            if x.forwarded and x.target and (x.target.host, x.target.port) == (host, port):
+            if x.forwarded and x.target and (not host or (x.target.host, x.target.port) == (host, port)):
                 return x
         return None
 
     def _end(self, x: Exchange, outcome: Outcome) -> None:
+        if outcome is Outcome.CLIENT_GONE and x.answer and x.answer.complete:
+            outcome = Outcome.ANSWERED  # OpenAI's SDK hangs up at `[DONE]`, before the body ends
         x.outcome = outcome
         x.times.done = time.monotonic()
         self.house.loopback.close(x)
         if x.stop_reading:
             x.stop_reading()
-        if any(stage.needs_settling(x) for stage in self.house.back):
-            task = asyncio.create_task(self._settle(x))
+        if stages := [stage for stage in self.house.settling if self.house.guard.needs_settling(stage, x)]:
+            task = asyncio.create_task(self._settle(x, stages))
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
         else:
             self._finish(x)
 
-    async def _settle(self, x: Exchange) -> None:
-        for stage in self.house.back:
-            try:
-                await asyncio.to_thread(stage.settle, x)
-            except Exception as error:  # noqa: BLE001 # as the guard's: settling must not keep finish() from running
-                self.house.guard.note(stage.name, "settle", error)
+    async def _settle(self, x: Exchange, stages: list[Stage]) -> None:
+        for stage in stages:
+            await asyncio.to_thread(self.house.guard.settle, stage, x)
         self._finish(x)
 
     def _finish(self, x: Exchange) -> None:
@@ -338,13 +376,35 @@ class Calls:
             self.house.guard.finish(stage, x)
 
     async def close(self) -> None:
-        """The process ends: every open exchange is finished as interrupted."""
+        """The process ends: every open exchange is finished as interrupted, those that stages decide on after these."""
+        if tasks := {task for task in self._deciding.values() if task}:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=STOP_SECONDS)
         for x in list(self.open.values()):
             self._end(x, Outcome.INTERRUPTED)
         self.open.clear()
         self._of_client.clear()
         if self._settling:
             await asyncio.wait(set(self._settling))
+
+
+def _by_client(flow: http.HTTPFlow, said: str) -> bool:
+    """Did the client end it? mitmproxy says "by client" of a provider's reset too."""
+    left = "by client" in said or "client disconnected" in said.lower()
+    return (left and flow.metadata.get(patches.CLIENT_SIDE, True)) or not flow.client_conn.connected
+
+
+def _nonsense(said: str) -> bool:
+    """Is mitmproxy's error about an answer that is no HTTP? One that just ends too early is cut."""
+    return "peer closed" not in said and any(words in said for words in NONSENSE)
+
+
+def _streamed(x: Exchange, stream: object) -> Outcome | None:
+    """How an answer ended of which we know why it did."""
+    if x.refusal:
+        return Outcome.REFUSED
+    return Outcome.MALFORMED if isinstance(stream, Tap) and stream.malformed else None
 
 
 def _refuse(x: Exchange, rule: str, reason: str, status: int, retry_after: int | None = None) -> None:

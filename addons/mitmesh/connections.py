@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mitmproxy import http
-from mitmproxy.proxy.mode_specs import ReverseMode, TransparentMode
+from mitmproxy.proxy.mode_specs import ReverseMode, TransparentMode, UpstreamMode
 
 from mitmesh.egress import egress_refused
 from mitmesh.exchange import Connection, ConnectionKind
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from mitmesh.exchange import Exchange
     from mitmesh.rules import HostRule
+    from mitmesh.scope import HostTable
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class Binding:
     host: str
     port: int
     sni: str | None = None
+    table: HostTable | None = None
+    """What it was decided by."""
 
 
 class Connections:
@@ -115,7 +118,7 @@ class Connections:
             flow.response = http.Response.make(403, reason + "\n", {"x-mesh-origin": "proxy"})
             self._tell(ConnectionKind.REFUSED, client, Binding(scope, host, port), refused or "rule")
             return
-        self._bound[client.id] = Binding(scope, host, port)
+        self._bound[client.id] = Binding(scope, host, port, table=self.house.table)
 
     def hello(self, data: tls.ClientHelloData) -> None:
         """TLS begins: decrypt it, pass it untouched, or close it."""
@@ -128,7 +131,7 @@ class Connections:
         scope = self._decide(client, host if bound else None, port, sni=sni, address=None if bound else host)
         if scope.kind == "decrypt" and (address(client.peername), sni or host) in self._pinned:
             scope = Scope("tunnel", scope.rule, scope.named_by)
-        self._bound[client.id] = bound = Binding(scope, host, port, sni)
+        self._bound[client.id] = bound = Binding(scope, host, port, sni, self.house.table)
         if scope.kind == "refuse":
             self._tell(ConnectionKind.REFUSED, client, bound, "rule")
             self.close(client)
@@ -173,7 +176,10 @@ class Connections:
         bound = self._bound.get(flow.client_conn.id)
         request, client = flow.request, flow.client_conn
         if bound and bound.scope.kind != "tunnel":
-            scope = self._decide(client, bound.host, bound.port, sni=bound.sni, host_header=request.host_header)
+            says = request.host_header
+            if says in (bound.host, bound.sni) and bound.table is self.house.table:
+                return bound.scope.rule  # nearly always
+            scope = self._decide(client, bound.host, bound.port, sni=bound.sni, host_header=says)
             return scope.rule or bound.scope.rule
         scope = self._decide(client, request.host, request.port, host_header=request.host_header)
         if scope.named_by == "host" and self._egress(request.host, request.port, None):
@@ -192,8 +198,9 @@ class Connections:
         data.server.error = OURS + why if why else None
 
     def _why_not(self, client: connection.Client, host: str, port: int) -> str | None:
-        call = self._approved(client.id, host, port)
-        if call and _aimed_by_us(call):
+        carried = is_carrier(client, host, port)
+        call = self._approved(client.id, *(("", 0) if carried else (host, port)))
+        if call and (carried or _aimed_by_us(call)):
             return None
         scope = self._decide(client, None, port, address=host)
         if not call:
@@ -203,7 +210,7 @@ class Connections:
                 return "no call was allowed to this LLM host"
             if (bound and not passes) or self.is_gateway(client):
                 return "no call was allowed on this connection"
-        refused = self._egress(host, port, scope.rule)
+        refused = None if carried else self._egress(host, port, scope.rule)
         return f"{host}:{port} {refused}" if refused else None
 
     def connected(self, data: ServerConnectionHookData) -> None:
@@ -212,6 +219,11 @@ class Connections:
         if server.address is None or not server.peername:
             return
         host, port = server.address[:2]
+        if is_carrier(client, host, port):
+            bound = self._bound.get(client.id)
+            if bound and bound.scope.kind == "tunnel":
+                self._tell(ConnectionKind.TUNNELLED, client, bound)
+            return
         call = self._approved(client.id, host, port)
         if call and _aimed_by_us(call):
             return
@@ -290,3 +302,9 @@ class Connections:
 def _aimed_by_us(call: Exchange) -> bool:
     """Did the rules choose where this call goes, and not its client?"""
     return call.via == "gateway" or call.local is not None
+
+
+def is_carrier(client: connection.Client, host: str, port: int) -> bool:
+    """Is this the proxy that mode `upstream:` sends everything through? The operator named it on the command line."""
+    mode = client.proxy_mode
+    return isinstance(mode, UpstreamMode) and mode.address == (host, port)

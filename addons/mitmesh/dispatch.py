@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mitmproxy import exceptions, flow
@@ -34,9 +35,18 @@ class Table:
         """The event's hooks, in the chain's order, grouped by the addon at the chain's top."""
         found = self._hooks.get(event.name)
         if found is None:
-            groups = ([func for _, func in self._manager._iter_hooks(addon, event)] for addon in self._manager.chain)
+            groups = (self._group(addon, event) for addon in self._manager.chain)
             found = self._hooks[event.name] = [group for group in groups if group]
         return found
+
+    def _group(self, addon: Any, event: Hook) -> list[Callable[..., Any]]:
+        group = []
+        try:
+            for _, func in self._manager._iter_hooks(addon, event):
+                group.append(func)
+        except exceptions.AddonManagerError as error:  # a hook that cannot be called: raised when it would be
+            group.append(partial(_raise, error))
+        return group
 
     async def trigger_event(self, event: Hook) -> None:
         """As AddonManager.trigger_event: an exception ends the hooks of its own group only."""
@@ -69,6 +79,10 @@ def install(manager: AddonManager) -> None:
         setattr(manager, name, _forgetting(table, getattr(manager, name)))
     manager.trigger_event = table.trigger_event  # type: ignore[method-assign]
     manager.handle_lifecycle = table.handle_lifecycle  # type: ignore[method-assign]
+
+
+def _raise(error: Exception, *_: Any) -> None:
+    raise error
 
 
 def _forgetting(table: Table, method: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from mitmesh.calls import Calls, dialect_of
 from mitmesh.catalog import CATALOG
 from mitmesh.connections import Connections
 from mitmesh.guard import where
-from mitmesh.life import Life
+from mitmesh.life import Life, fail
 from mitmesh.stage import ALWAYS
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ class Engine:
     def register(self, stage: str) -> None:
         """A door asks for its stage. Once the engine runs, its stages are fixed until the process ends."""
         if stage not in CATALOG:
-            raise exceptions.OptionsError(f"mitmesh has no stage {stage!r}; it has {', '.join(CATALOG)}")
+            # Not an exception: mitmproxy would lose it in a task. An error in the log ends it at start.
+            log.error("mitmesh: there is no stage %r; there are %s", stage, ", ".join(CATALOG))
+            return
         if self.life and stage not in self.wanted:
             log.error("stage %s was not loaded at start; restart to add it", stage)
             return
@@ -231,15 +233,21 @@ class Door:
 
     def __init__(self, stage: str) -> None:
         self.stage = stage
-        self.name = f"door:{stage}"
+        self.name = f"door:{stage}:{id(self):x}"  # mitmproxy takes each name once, and two files may load one stage
 
     def load(self, _: Loader) -> None:
         """Register with the engine; the first door adds it to mitmproxy's chain."""
         engine = ctx.master.addons.get(Engine.name)
-        if engine is None:
-            engine = Engine()
-            ctx.master.addons.add(engine)
-        engine.register(self.stage)
+        try:
+            if engine is None:
+                engine = Engine()
+                ctx.master.addons.add(engine)  # applies the options given for us: one may be wrong
+            engine.register(self.stage)
+        except exceptions.OptionsError as error:
+            if engine and engine.life:
+                log.error("mitmesh: %s", error)
+            else:
+                fail(error)  # mitmproxy would say nothing, and serve without us
 
 
 def door(*stages: str) -> list[Door]:

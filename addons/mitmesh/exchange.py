@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.dialects.base import Answer, Call, Dialect, Framing, Headers, Operation, Usage
+from mitmesh.dialects.base import Answer, Call, Dialect, Framing, Operation, Usage
 
 if TYPE_CHECKING:
     from mitmesh.kernel import Caller
@@ -184,9 +184,10 @@ class Exchange:
     host: HostRule
     target: Target | None
     """Where it goes; None for a call to the gateway that nothing has routed yet."""
-    path: str
+    path: str = field(repr=False)
     """With the query string, which may hold a key: never logged, never stored."""
-    headers: Headers
+    headers: dict[str, str] = field(repr=False)
+    """The request's headers, names in lower case; what a stage changes here changes in what leaves."""
     rules: Rules
     via: str = "forward"
     """How it came in: forward, gateway, transparent."""
@@ -198,6 +199,8 @@ class Exchange:
     """The request's HTTP method."""
     body: Body | None = None
     """The request's JSON; None where it has none or could not be read."""
+    sent_headers: dict[str, str] = field(default_factory=dict, repr=False)
+    """The same as the client sent them."""
     request_bytes: int = 0
     traceparent: str | None = None
     framing: Framing = Framing.NONE

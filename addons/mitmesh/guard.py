@@ -6,13 +6,14 @@ import asyncio
 import logging
 import traceback
 from collections import Counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from mitmesh.exchange import Exchange, Mode
 from mitmesh.rules import FailMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Generator
 
     from mitmesh.stage import Stage
 
@@ -29,6 +30,10 @@ CUTS_ANSWER = frozenset({"guard", "quota"})
 a failed restore leaves placeholders, which give nothing away."""
 
 
+FAILURES = (Exception, asyncio.CancelledError)
+"""What a stage may fail with: a cancellation that nobody asked this task for is the stage's own."""
+
+
 class StageFailed(Exception):
     """A stage failed on an answer that must not go on because of it; the message is the stage's name."""
 
@@ -42,9 +47,10 @@ class Guard:
     async def request(self, stage: Stage, x: Exchange) -> None:
         """Run `stage.request` within the time limit; a failure becomes a refusal, or is only counted."""
         try:
-            async with asyncio.timeout(x.rules.mesh.limits.stage_seconds):
-                await stage.request(x)
-        except Exception as error:  # noqa: BLE001 # the one broad catch of a request; CancelledError is no Exception and rises
+            await _within(x.rules.mesh.limits.stage_seconds, stage.request(x))
+        except FAILURES as error:  # the one broad catch of a request
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
             self.note(stage.name, "request", error)
             if self._closed(stage.name, x):
                 reason = "took too long" if isinstance(error, TimeoutError) else "failed"
@@ -58,21 +64,49 @@ class Guard:
                     type="stage_failed",
                 )
 
-    def answer[T](self, stage: Stage, x: Exchange, hook: str, method: Callable[[], T]) -> T | None:
-        """Run a method on the answer's way back. Raises StageFailed where the answer must not go on; else None."""
+    def answer[T](
+        self, stage: Stage, x: Exchange, hook: str, method: Callable[[], T], failed: T | None = None
+    ) -> T | None:
+        """Run a method on the answer's way back. Where it fails: `failed`, or, where the answer must not go on, a
+        refusal in `x` and StageFailed."""
         try:
             return method()
-        except Exception as error:  # noqa: BLE001 # as above
+        except FAILURES as error:  # as above
             self.note(stage.name, hook, error)
-            if stage.name in CUTS_ANSWER and x.rules.fail_mode(stage.name) is FailMode.CLOSED:
-                raise StageFailed(stage.name) from None
-            return None
+            if stage.name not in CUTS_ANSWER or x.rules.fail_mode(stage.name) is FailMode.OPEN:
+                return failed
+        rule, reason = f"{stage.name}.failed", f"The {stage.name} stage failed on the answer, so it was withheld."
+        x.refuse(stage.name, rule, reason, mode=Mode.ENFORCE, status=503, type="stage_failed")
+        raise StageFailed(stage.name)
+
+    def needs_settling(self, stage: Stage, x: Exchange) -> bool:
+        """Ask it; no failure keeps finish() from running."""
+        try:
+            return stage.needs_settling(x)
+        except FAILURES as error:  # as above
+            self.note(stage.name, "settle", error)
+            return False
+
+    def settle(self, stage: Stage, x: Exchange) -> None:
+        """Run `stage.settle`, in a thread; the same holds."""
+        try:
+            stage.settle(x)
+        except FAILURES as error:  # as above
+            self.note(stage.name, "settle", error)
+
+    def health(self, stage: Stage) -> dict[str, Any]:
+        """What `stage.health` says; one that cannot say it has a problem."""
+        try:
+            return stage.health()
+        except FAILURES as error:  # as above
+            self.note(stage.name, "health", error)
+            return {"problem": "it cannot say how it is"}
 
     def finish(self, stage: Stage, x: Exchange) -> None:
         """Run `stage.finish`; no failure keeps the later stages from theirs."""
         try:
             stage.finish(x)
-        except Exception as error:  # noqa: BLE001 # as above
+        except FAILURES as error:  # as above
             self.note(stage.name, "finish", error)
 
     def note(self, stage: str, hook: str, error: BaseException) -> None:
@@ -84,6 +118,44 @@ class Guard:
         if x.rules.fail_mode(stage) is FailMode.OPEN:
             return False
         return stage in CLOSED or (stage in CLOSED_WHEN_ROUTED and x.route is not None)
+
+
+async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Await it, within so many seconds. Most stages wait for nothing: the timer, which costs as much as a stage, is
+    only set for one that does."""
+    try:
+        waiting = coroutine.send(None)
+    except StopIteration:
+        return
+    async with asyncio.timeout(seconds):
+        await _Rest(coroutine, waiting)
+
+
+class _Rest:
+    """What is left of a coroutine that has begun, and waits for `waiting`."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waiting: Any) -> None:
+        self._coroutine, self._waiting = coroutine, waiting
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waiting = self._waiting
+        while True:
+            try:
+                reply = yield waiting
+            except BaseException as error:  # noqa: BLE001 # it is the coroutine's to take
+                go_on = partial(self._coroutine.throw, error)
+            else:
+                go_on = partial(self._coroutine.send, reply)
+            try:
+                waiting = go_on()
+            except StopIteration:
+                return
+
+
+def _cancelled() -> bool:
+    """Was the task that runs this told to stop?"""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def where(error: BaseException) -> str:

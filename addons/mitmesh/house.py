@@ -44,6 +44,9 @@ class House:
     def __post_init__(self) -> None:
         self.stages.sort(key=lambda stage: ORDER.index(stage.name))
         self.back = sorted(self.stages, key=lambda stage: RETURN.index(stage.name))
+        self.deciding = having("request", self.stages)
+        self.starting, self.streaming = having("response_start", self.back), having("stream", self.back)
+        self.knowing, self.settling = having("response", self.back), having("needs_settling", self.back)
 
     def configure(self, rules: Rules, table: HostTable) -> None:
         """Put new rules in force in every stage; raises RulesError, and then the old ones hold in all of them."""
@@ -67,7 +70,7 @@ class House:
 
     def health(self) -> dict[str, Any]:
         """What /health says: the phase, the rules, and each stage's own words. Ready only when governed."""
-        stages = {stage.name: stage.health() for stage in self.stages}
+        stages = {stage.name: self.guard.health(stage) for stage in self.stages}
         problems = [f"{name}: {said['problem']}" for name, said in stages.items() if "problem" in said]
         ready = self.phase is Phase.READY and not problems
         return {
@@ -78,3 +81,9 @@ class House:
             "failures": dict(self.guard.failures),
             "stages": stages,
         }
+
+
+def having(method: str, stages: list[Stage]) -> list[Stage]:
+    """The stages that do something in this method: a call need not ask the others."""
+    nothing = getattr(Stage, method)
+    return [stage for stage in stages if getattr(getattr(stage, method), "__func__", None) is not nothing]

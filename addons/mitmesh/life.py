@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from mitmesh.rules import RulesError, fingerprint, load
 from mitmesh.scope import HostTable
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.metrics import Metrics
+from mitmesh.store.errors import AuditError
 
 if TYPE_CHECKING:
     from mitmesh.calls import Calls
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 SHIPPED_RULES = Path(__file__).parents[2] / "rules"
 POLL = 0.5
 """Seconds between two looks at the rules files."""
+
+HANG_UP = 1.0
+"""Seconds that clients' connections have to close at the end."""
 
 
 class StartError(Exception):
@@ -84,9 +89,10 @@ class Life:
         stages = " ".join(stage.name for stage in self.house.stages)
         log.info("mitmesh is ready: proxy %s, gateway %s, control %s", *list(self._places.values())[:3])
         log.info("mitmesh stages: %s; rules %s; audit in %s", stages, self.house.rules.version, self._data)
-        for name, how in self.house.rules.mesh.fail_mode.items():
-            if how == "open":
-                log.warning("mitmesh: FAIL OPEN is set for stage %s: calls go on without it when it fails", name)
+        self._warn()
+        gc.collect()
+        gc.freeze()  # a hundred thousand objects that stay need not be looked at again and again
+        gc.set_threshold(10_000, 20, 10)
 
     async def close(self, calls: Calls) -> None:
         """Finish every open exchange, then let go of everything."""
@@ -94,6 +100,7 @@ class Life:
         for task in self._tasks:
             task.cancel()
         await calls.close()
+        await self._hang_up()
         for stage in self.house.stages:
             try:
                 await stage.stop()
@@ -101,6 +108,17 @@ class Life:
                 self.house.guard.note(stage.name, "stop", error)
         await asyncio.gather(self.house.loopback.stop(), self.control.stop(), return_exceptions=True)
         (self._data / "run.json").unlink(missing_ok=True)
+
+    async def _hang_up(self) -> None:
+        """Close the clients' connections: asyncio would print a traceback for each that is open at the end."""
+        connections, loop = self._master.addons.get("proxyserver").connections, asyncio.get_running_loop()
+        for handler in list(connections.values()):
+            transport = handler.transports.get(handler.client)
+            if transport and transport.handler:
+                handler.close_connection(handler.client)
+        deadline = loop.time() + HANG_UP
+        while connections and loop.time() < deadline:  # noqa: ASYNC110 # mitmproxy has no event for it
+            await asyncio.sleep(0.01)
 
     def _check(self) -> None:
         if unknown := sorted(self._options.deferred):
@@ -123,8 +141,11 @@ class Life:
                 raise StartError(f"mesh_control {opts.mesh_control}: {error.strerror or error}") from None
         modes = self._modes()
         opts.update(mode=modes, server=True)
-        if not await proxyserver.setup_servers():
-            raise StartError("a port is taken; see the line above")
+        await proxyserver.setup_servers()
+        for server in proxyserver.servers:
+            if not server.is_running:
+                option = "mesh_gateway" if server.mode.full_spec == self.house.gateway_spec else "mesh_listen"
+                raise StartError(f"{option}: {server.last_exception or 'the port could not be opened'}")
         listening = {server.mode.full_spec: server.listen_addrs for server in proxyserver.servers}
         first = next(iter(listening.values()))
         gate = listening.get(self.house.gateway_spec)
@@ -169,6 +190,12 @@ class Life:
                 metrics.watched.audit = commit.counters
         self.control = Control(house.health, (lambda: (metrics.render(), metrics.content_type)) if metrics else None)
 
+    def _warn(self) -> None:
+        """Say loudly which stages may fail without consequence."""
+        for name, how in self.house.rules.mesh.fail_mode.items():
+            if how == "open":
+                log.warning("mitmesh: FAIL OPEN is set for stage %s: calls go on without it when it fails", name)
+
     def _note(self) -> None:
         """Write where things are, for scripts, tests and people: run.json in the data folder."""
         text = json.dumps({"pid": os.getpid(), **self._places}, indent=2) + "\n"
@@ -189,6 +216,7 @@ class Life:
                 self.house.configure(rules, HostTable(rules.hosts))
                 self.house.problem = None
                 log.info("mitmesh: rules %s are in force", rules.version)
+                self._warn()
             except RulesError as error:
                 self.house.problem = f"{error}; the rules before it stay in force"
                 log.error("mitmesh: %s", self.house.problem)
@@ -223,7 +251,7 @@ class Life:
 
 def fail(error: Exception) -> NoReturn:
     """End the process with one clear line: it cannot govern calls."""
-    known = isinstance(error, (StartError, RulesError, ValueError)) or hasattr(error, "for_people")
+    known = isinstance(error, (StartError, RulesError, AuditError, ValueError))
     said = str(error) if known else f"could not start: {type(error).__name__}: {error}"
     log.error("mitmesh: %s", said)
     sys.exit(1)

@@ -1,4 +1,4 @@
-"""Keep credentials out of every log line, mitmproxy's own included.
+"""Keep credentials out of every log line, mitmproxy's own included, and whatever bytes a client or provider sent.
 
 A filter on a logger does not see its children's records and handlers come and go, so the text is cleaned where every
 record is made: in the record factory.
@@ -13,11 +13,14 @@ from typing import Any
 
 _SECRETS = re.compile(
     r"""
-    (?P<keep> [?&](?:key|api[-_]?key|access_token|token|sig|signature|code)=   # query strings
-      | (?:authorization|x-api-key|x-goog-api-key|api-key|proxy-authorization|cookie)["']?\s*[:=,]\s*["']? # headers
+    (?P<bytes> \bb' (?:[^'\\]++|\\.)*+ '? | \bb" (?:[^"\\]++|\\.)*+ "? )     # what a peer sent, quoted by Python
+    | (?P<keep> [?&](?:key|api[-_]?key|access_token|token|sig|signature|code)=   # query strings
+      | (?:authorization|x-api-key|x-goog-api-key|api-key|proxy-authorization)["']?\s*[:=,]\s*["']? # headers
         (?:(?:bearer|basic)\s+)?
       | \bbearer\s+ ) [^\s"'&,;)]+
-    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{8,}                     # provider keys
+    | (?P<cookie> cookie["']?\s*[:=,]\s*["']? ) [^"'\n]+                                # a list with spaces
+    | (?P<user> ://[^/\s:@]*: ) [^/\s@]+ (?=@)                                         # https://user:password@host
+    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{8,}   # provider keys
     | \bAIza[A-Za-z0-9_\-]{20,}
     """,
     re.IGNORECASE | re.VERBOSE,
@@ -25,8 +28,16 @@ _SECRETS = re.compile(
 
 
 def scrub(text: str) -> str:
-    """The text with whatever looks like a credential replaced by `***`."""
-    return _SECRETS.sub(lambda found: (found["keep"] or "") + "***", text)
+    """The text with whatever looks like a credential, and the `repr` of any bytes, replaced by `***`.
+
+    mitmproxy quotes what it could not parse: the head of a request, what followed an answer's end."""
+    return _SECRETS.sub(_stars, text)
+
+
+def _stars(found: re.Match[str]) -> str:
+    if found["bytes"] is not None:
+        return "b'***'"
+    return (found["keep"] or found["cookie"] or found["user"] or "") + "***"
 
 
 def install() -> None:

@@ -81,6 +81,7 @@ def violation(options: Any) -> str | None:
 def host_port(spec: str, option: str) -> tuple[str, int]:
     """`host:port` as a pair; raises ValueError that names the option."""
     host, _, port = spec.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    host = host.strip("[]")
+    if not host or not (port.isascii() and port.isdigit()) or int(port) > 65535:
         raise ValueError(f"{option} must be host:port, such as 127.0.0.1:8080; it is {spec!r}")
-    return host.strip("[]"), int(port)
+    return host, int(port)

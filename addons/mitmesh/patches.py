@@ -1,7 +1,10 @@
-"""Two things that mitmproxy cannot be asked for by hooks or options, added to its HTTP layer.
+"""Things that mitmproxy cannot be asked for by hooks or options, added to its HTTP layer.
 
 * An answer in place of its own HTML error page: where the `error` hook leaves a response of ours on a flow that has
   none yet, the client gets that. So an unreachable provider is a 502 in the call's own dialect, with the exchange's id.
+  Where one of ours has begun (the rest of the provider's was cut off), it is ended in order, so that HTTP/2 clients
+  take it for whole.
+* On whose side a flow failed.
 * A hard limit of buffered bodies that holds for governed calls only. `body_size_limit` would also end the downloads of
   hosts that are none of ours, judges a stream by its Content-Length, and cannot be told apart by flow.
 """
@@ -19,6 +22,9 @@ from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
 type Commands = Generator[Any, Any, Any]
 type Limit = Callable[[http.HTTPFlow], int | None]
 
+CLIENT_SIDE = "mesh_client_side"
+"""In the metadata of a flow that failed: on the client's side? The `error` hook is given a text alone."""
+
 OURS = "x-mesh-origin"
 """The header that tells a response of ours."""
 
@@ -31,6 +37,7 @@ def install(limit: Limit) -> None:
     original = getattr(HttpStream.handle_protocol_error, "original", HttpStream.handle_protocol_error)
 
     def handle_protocol_error(self: HttpStream, event: Any) -> Commands:
+        self.flow.metadata[CLIENT_SIDE] = isinstance(event, events.RequestProtocolError)
         return (yield from _answered(self, original(self, event)))
 
     def check_body_size(self: HttpStream, request: bool) -> Commands:
@@ -75,6 +82,9 @@ def _is_error_page(stream: HttpStream, command: Any) -> bool:
 def _respond(stream: HttpStream) -> Commands:
     response, client = stream.flow.response, stream.context.client
     assert response is not None
+    if stream.server_state == stream.state_stream_response_body:  # ours has begun, and only has to end
+        yield SendHttp(events.ResponseEndOfMessage(stream.stream_id), client)
+        return
     body = response.raw_content or b""
     yield SendHttp(events.ResponseHeaders(stream.stream_id, response, end_stream=not body), client)
     if body:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,6 +11,7 @@ from mitmproxy import http
 from mitmesh.dialects.base import Framing, Refusal
 from mitmesh.exchange import Exchange, Origin, Target
 from mitmesh.guard import StageFailed
+from mitmesh.headers import put
 from mitmesh.stages.route import CREDENTIALS
 
 _STREAM_TYPE = {
@@ -42,6 +43,7 @@ def refusal(x: Exchange) -> http.Response:
 
 def failed(x: Exchange, error: StageFailed) -> http.Response:
     """The response in place of an answer that a failing stage must not let pass."""
+    x.origin, x.status = Origin.PROXY, 503
     said = Refusal(503, "stage_failed", f"The {error} stage failed on the answer.", f"{error}.failed", x.id)
     return _own(x, 503, x.dialect.refusal(said), {"content-type": "application/json"})
 
@@ -66,6 +68,8 @@ def reply(x: Exchange) -> http.Response:
 
 
 def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http.Response:
+    if x.method == "HEAD":  # mitmproxy would send a body, and the client take it for the next answer's head
+        body = b""
     response = http.Response.make(status, body, {**headers, "cache-control": "no-store"})
     mark(response, x)
     return response
@@ -73,15 +77,21 @@ def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http
 
 def mark(response: http.Response, x: Exchange) -> None:
     """Set the headers that say what this exchange was. What a provider sent under their names is not believed."""
-    headers = response.headers
-    for name in [name for name in headers if name.lower().startswith("x-mesh-") and name.lower() != "x-mesh-rule"]:
-        del headers[name]
-    headers["x-mesh-id"] = x.id
-    headers["x-mesh-origin"] = x.origin
+    own = {"x-mesh-id": x.id, "x-mesh-origin": x.origin.value}
+    if rule := response.headers.get("x-mesh-rule") if x.refusal else None:
+        own["x-mesh-rule"] = rule
     if x.via == "gateway":
-        headers["x-mesh-vendor"] = x.provider
+        own["x-mesh-vendor"] = x.provider
         if x.call.model:
-            headers["x-mesh-model"] = x.call.model.encode("ascii", "replace").decode().replace("\n", " ")[:200]
+            own["x-mesh-model"] = _printable(x.call.model[:200])
+    put(response.headers, own, prefix=b"x-mesh-")
+
+
+def _printable(text: str) -> str:
+    """A text as a header's value: printable ASCII."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
 
 
 def mark_cost(response: http.Response, x: Exchange) -> None:
@@ -126,12 +136,12 @@ def address(peername: Any) -> str:
     return str(peername[0]).removeprefix("::ffff:") if peername else ""
 
 
-def credential(request: http.Request) -> str | None:
+def credential(headers: Mapping[str, str], path: str) -> str | None:
     """The credential a call carries: a header's, or Gemini's `?key=`; for keyed hashing alone."""
     for name in CREDENTIALS:
-        if value := request.headers.get(name):
-            return str(value).removeprefix("Bearer ").strip()
-    keys = parse_qs(urlsplit(request.path).query).get("key", ()) if "key=" in request.path else ()
+        if value := headers.get(name):
+            return value.removeprefix("Bearer ").strip()
+    keys = parse_qs(urlsplit(path).query).get("key", ()) if "key=" in path else ()
     return next(iter(keys), None)
 
 
@@ -153,16 +163,16 @@ class Instead:
     def __init__(self, flow: http.HTTPFlow, x: Exchange, error: StageFailed, cut: Callable[[], None]) -> None:
         assert flow.response is not None
         response = failed(x, error)
-        x.origin, x.status = Origin.PROXY, response.status_code
         flow.response.status_code, flow.response.headers = response.status_code, response.headers
-        self._body: bytes | None = response.content
+        self.unsent: bytes | None = response.content
+        """The refusal's body, until it was sent: an answer without a body calls no stream."""
         self._cut = cut
 
     def __call__(self, chunk: bytes) -> bytes | list[bytes]:
         """Send the refusal once, whatever the provider sends."""
-        if self._body is None:
+        if self.unsent is None:
             return [] if chunk else b""
-        body, self._body = self._body, None
+        body, self.unsent = self.unsent, None
         if chunk:
             self._cut()
         return body

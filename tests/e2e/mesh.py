@@ -30,7 +30,8 @@ class Mesh:
     """One running mitmesh.
 
     `resolve` sends "name:port" to a provider; `local` are files of rules/local/ by name; `scripts` the doors to load,
-    `options` further arguments of mitmdump, `environ` further variables of its environment.
+    `options` further arguments of mitmdump, `without` those of ours to leave out, `environ` further variables of its
+    environment.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class Mesh:
         scripts: Sequence[str] = ("stack",),
         options: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
+        without: Sequence[str] = (),
     ) -> None:
         self.folder, self.data, self.rules, self.confdir = folder, folder / "data", folder / "rules", folder / "ca"
         self.log_file = folder / "log.txt"
         self.resolve, self.trust = resolve, trust
         self.scripts, self.options, self.environ = scripts, options, environ or {}
+        self.without = without
         self.process: subprocess.Popen[bytes] | None = None
         self.run: dict[str, Any] = {}
         for path in (folder, self.data, self.confdir):
@@ -92,8 +95,8 @@ class Mesh:
             "mesh_gateway": "127.0.0.1:0",
             "mesh_control": "127.0.0.1:0",
         }
-        for name, value in settings.items():
-            arguments += ["--set", f"{name}={value}"]
+        for name in settings.keys() - set(self.without):
+            arguments += ["--set", f"{name}={settings[name]}"]
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*arguments, *self.options], env=self._environ(), stdin=subprocess.DEVNULL, stdout=log, stderr=log

@@ -170,7 +170,7 @@ class Provider:
         except Exception as error:  # a request that no provider would take: the test sees 400 and the cause
             said = json.dumps({"error": {"message": f"fake provider: {error!r}", "type": "invalid_request_error"}})
             answer = Reply("application/json", [said.encode()], status=400)
-        pieces = list(encode(answer.pieces, script.encoding))
+        pieces = list(encode(answer.pieces, script.encoding)) if seen.method != "HEAD" else []
         if script.sizes:
             pieces = list(recut(b"".join(pieces), script.sizes))
         streamed = answer.stream or script.cut is not None or script.hold is not None

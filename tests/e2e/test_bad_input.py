@@ -140,6 +140,7 @@ def bad_inputs(good: dict[str, Any], wrong: dict[str, Any]) -> dict[str, Bad]:
         "br bomb": Bad(brotli.compress(_bomb(), quality=3), 413, "body.too_large", "br"),
         "too large": Bad(b"[" + b"1," * (LIMIT // 2) + b"1]", 413, "body.too_large"),
         "too large, chunked": Bad(_chunks(LIMIT), 413, "body.too_large"),
+        "far too large, chunked": Bad(_chunks(4 * LIMIT), 413, "body.too_large"),
     }
     return cases
 
@@ -349,8 +350,8 @@ def test_body_on_get(small: Mesh, small_way: Way, provider: Provider) -> None:
 def test_odd_paths(small: Mesh, small_way: Way, provider: Provider) -> None:
     """Paths that two servers could read differently crash nothing, and each call is in the audit."""
     base = small_way.base or f"https://{OPENAI}"
-    paths = ("//v1//chat/completions", "/v1/%63hat/completions", "/v1/x/../chat/completions", "/v1/chat/completions/",
-             "/V1/Chat/Completions", "/v1/chat/completions;a=b", "/%00", "/v1/chat/completions?a=%ff&key=x")  # fmt: skip
+    paths = ("//v1//chat/completions", "/v1/%63hat/completions", "/v1/x/../chat/completions", "/v1/chat/completions/")
+    paths += ("/V1/Chat/Completions", "/v1/chat/completions;a=b", "/%00", "/v1/chat/completions?a=%ff&key=x")
     with small_way.client(httpx, [], asynchronous=False) as client:
         for path in paths:
             answer = client.post(httpx.URL(base).copy_with(raw_path=path.encode()), content=b"\xff not JSON")
@@ -398,9 +399,7 @@ ANSWERS = {
     "wrong gzip": Script(body=b'{"a": 1}', headers=(("content-encoding", "gzip"),)),
     "wrong zstd": Script(body=b'{"a": 1}', headers=(("content-encoding", "zstd"),)),
     "unknown encoding": Script(body=b'{"a": 1}', headers=(("content-encoding", "snappy"),)),
-    "wrong gzip stream": Script(
-        body=STREAM, content_type="text/event-stream", headers=(("content-encoding", "gzip"),)
-    ),
+    "wrong gzip stream": Script(body=STREAM, content_type="text/event-stream", headers=(("content-encoding", "gzip"),)),
     "unknown encoding of a stream": Script(
         body=STREAM, content_type="text/event-stream", headers=(("content-encoding", "snappy"),)
     ),
@@ -414,7 +413,7 @@ ANSWERS = {
     ),
     "event bomb": Script(pieces=[b"\n" * 50_000, b"data:\n\n" * 10_000, b":\n" * 30_000]),
     "huge event": Script(pieces=[b"data: " + b"x" * 500_000] * 4, content_type="text/event-stream"),
-    "gzip bomb": Script(body=gzip.compress(b"[" + b"1," * 8_000_000 + b"1]"), headers=(("content-encoding", "gzip"),)),
+    "gzip bomb": Script(body=gzip.compress(b"[" + b"1," * 400_000 + b"1]"), headers=(("content-encoding", "gzip"),)),
     "error without a shape": Script(status=500, body=b'"no"'),
     "error page": Script(status=502, body=b"\xff<html>", content_type="text/html; charset=utf-16"),
     "redirect": Script(status=302, body=b"", headers=(("location", "https://elsewhere.example/"),)),
@@ -449,8 +448,7 @@ def test_bad_answers(name: str, stream: bool, small: Mesh, small_way: Way, provi
         assert row["outcome"] in ("answered", "malformed", "upstream_cut"), what
         assert row["response_bytes"] is not None, what
     assert "Traceback" not in small.log()
-    failures = small.health()["failures"]
-    assert set(failures) <= {"engine"}, failures
+    assert small.health()["failures"] == {}
 
 
 def test_bad_stream_that_is_edited(small: Mesh, small_way: Way, provider: Provider) -> None:
@@ -464,7 +462,7 @@ def test_bad_stream_that_is_edited(small: Mesh, small_way: Way, provider: Provid
         assert "could not be read" in last["error"]["message"]
         assert client.post(url, json=APIS["chat"].body, headers={"authorization": f"Bearer {KEY}"}).status_code == 200
     row = small.exchange(answer.headers["x-mesh-id"])
-    assert row["outcome"] == "upstream_cut"
+    assert row["outcome"] == "malformed"
 
 
 def test_data_folder_is_private(small: Mesh) -> None:

@@ -118,7 +118,7 @@ def test_a_folder_without_local(rules: Path) -> None:
         (
             "routes",
             "providers: {p: {base_url: 'https://x', api_key: sk-1}}",
-            "rules/routes.yaml:1: providers.p.api_key: must be env:NAME or file:PATH; never write the key itself here",
+            "rules/routes.yaml:1: providers.p.api_key: must be env:NAME, file:PATH or none; never write the key itself here",
         ),
         ("routes", "providers: {p: sk-1}", "rules/routes.yaml:1: providers.p: must be a mapping of fields"),
         ("routes", "routes: [{id: r, provider: q}]", "rules/routes.yaml:1: routes[0].provider: must name an entry"),

@@ -16,7 +16,7 @@ type Path = tuple[str | int, ...]
 """Where a value lies in a JSON document: keys and indices from the root."""
 
 type Headers = MutableMapping[str, str]
-"""HTTP headers, case-insensitive (mitmproxy's Headers, or multidict's CIMultiDict in a test)."""
+"""HTTP headers, names in lower case."""
 
 
 class DialectError(ValueError):

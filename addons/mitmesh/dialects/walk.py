@@ -102,14 +102,18 @@ def string(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+_MOST = 2**40
+"""No number of tokens that anybody means; and what is larger than 2**63 no database takes."""
+
+
 def count(value: Any) -> int:
     """The value where it is a number of something, 0 where it is something else."""
-    return value if type(value) is int and value > 0 else 0
+    return value if type(value) is int and 0 < value < _MOST else 0
 
 
 def limit(value: Any) -> int | None:
-    """The value where it is a positive whole number."""
-    return value if type(value) is int and value > 0 else None
+    """The value where it is a positive whole number, at most 2**40."""
+    return min(value, _MOST) if type(value) is int and value > 0 else None
 
 
 def arguments(text: str) -> dict[str, Any]:

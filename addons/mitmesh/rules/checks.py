@@ -56,8 +56,8 @@ def _base_url(text: str) -> None:
 
 
 def _key_source(text: str) -> None:
-    if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*", text):
-        raise ValueError("must be env:NAME or file:PATH; never write the key itself here")
+    if not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*|none", text):
+        raise ValueError("must be env:NAME, file:PATH or none; never write the key itself here")
 
 
 def _digits(value: object) -> object:

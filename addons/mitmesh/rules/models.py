@@ -273,7 +273,9 @@ class Provider(_Model):
 
     base_url: BaseUrl = Field(description="Where it is, without the path's /v1 part.")
     api_key: KeySource | None = Field(
-        default=None, description="`env:NAME` or `file:PATH` of a key of ours; never the key itself."
+        default=None,
+        description="`env:NAME` or `file:PATH` of a key of ours, never the key itself; `none` for a server "
+        "that wants no key.",
     )
     billing: Billing | None = Field(
         default=None, description="How calls are paid for, where the credential does not tell."
@@ -284,7 +286,11 @@ class RouteRule(_Model):
     """Which provider serves a call to the gateway."""
 
     id: Word = Field(description="Name of this rule, unique.")
-    path: PathPattern = Field(default="/**", description="Path as in hosts.yaml.")
+    path: PathPattern = Field(
+        default="/**",
+        description="Path as in hosts.yaml. Paths that are none of the gateway's own have to be named: the default "
+        "does not match them.",
+    )
     model: str = Field(default="*", description="Model name; `*` is any text.")
     provider: str = Field(description="Name of an entry of `providers`.")
 

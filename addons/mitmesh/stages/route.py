@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncIterator, Callable, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -22,6 +23,9 @@ CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 _KEY_HEADER = {"anthropic": ("x-api-key", ""), "google": ("x-goog-api-key", ""), "azure": ("api-key", "")}
 """Where a provider wants its key, and what stands before it; all others take a bearer token."""
 
+ANY_PATH = "/**"
+"""A route's path where none is given: any path of the gateway that has a dialect."""
+
 type Producer = Callable[[Exchange], AsyncIterator[bytes]]
 
 
@@ -34,43 +38,53 @@ class Route(Stage):
         self._demo = demo
         self._routes: list[tuple[RouteRule, re.Pattern[str], re.Pattern[str]]] = []
         self._hosts = HostTable(Hosts())
+        self._made: dict[tuple[str, str], HostRule] = {}
 
     def configure(self, rules: Rules) -> None:
         """Compile the routes' patterns."""
         self._hosts = HostTable(rules.hosts)
+        self._made = {}
         self._routes = [(rule, compile_path(rule.path), _glob(rule.model)) for rule in rules.routes.routes]
 
     async def request(self, x: Exchange) -> None:
         """Give a call to the gateway its target, host rule and credential; refuse it with 401 where it has none."""
-        if self._demo:
+        if x.via == "gateway":
+            await self._gateway(x)
+        if self._demo and (x.target or x.route):
             x.route, x.local = "demo", self._demo
             x.host = x.host.model_copy(update={"billing": Billing.LOCAL})
             drop_credentials(x.headers)
-        if x.via != "gateway":
-            return
+
+    async def _gateway(self, x: Exchange) -> None:
         name, rule_id = self._find(x)
         provider = x.rules.routes.providers.get(name)
         if provider is None:
             return
-        url = urlsplit(provider.base_url)
-        target = Target(url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+        scheme, host, port, prefix = _split(provider.base_url)
+        target = Target(scheme, host, port)
         x.host, x.route = self._host(x, name, provider, target), rule_id
         if self._demo:
             return
-        x.target, x.path = target, url.path + x.path
+        x.target, x.path = target, prefix + x.path
         await Scope().request(x)  # a blocked provider is blocked at the gateway too
         self._credential(x, name, provider)
 
     def _host(self, x: Exchange, name: str, provider: Provider, target: Target) -> HostRule:
         """The rule of the provider's host in rules/hosts.yaml, in the name and billing of its entry in routes.yaml."""
         rule = self._hosts.find(target.host, target.port, team=team_of(x.client, x.rules), client=x.client)
-        rule = rule or HostRule(id=f"provider:{name}", match=[target.host], provider=name)
-        return rule.model_copy(update={"provider": name, "billing": provider.billing or rule.billing})
+        key = (name, rule.id if rule else "")
+        if key not in self._made:
+            rule = rule or HostRule(id=f"provider:{name}", match=[target.host], provider=name)
+            update = {"provider": name, "billing": provider.billing or rule.billing}
+            self._made[key] = rule.model_copy(update=update)
+        return self._made[key]
 
     def _find(self, x: Exchange) -> tuple[str, str]:
         """The provider's name and the rule that chose it; a path's own provider where no rule does."""
         path, model = normalise(x.path) or "", x.call.model or ""
         for rule, path_pattern, model_pattern in self._routes:
+            if rule.path == ANY_PATH and not x.dialect.native:
+                continue  # nobody said that our key is good for calls we do not know
             if path_pattern.fullmatch(path) and model_pattern.fullmatch(model):
                 return rule.provider, rule.id
         return x.dialect.native, "native"
@@ -108,10 +122,17 @@ def drop_credentials(headers: MutableMapping[str, str], path: str = "") -> str:
     for name in CREDENTIALS:
         headers.pop(name, None)
     url = urlsplit(path)
-    if "key=" not in url.query:
+    if "key=" not in url.query and "%" not in url.query:  # `%6bey=` is one too
         return path
     kept = [(name, value) for name, value in parse_qsl(url.query, keep_blank_values=True) if name != "key"]
     return url._replace(query=urlencode(kept)).geturl()
+
+
+@lru_cache(maxsize=256)
+def _split(base_url: str) -> tuple[str, str, int, str]:
+    """A provider's scheme, host, port and path prefix."""
+    url = urlsplit(base_url)
+    return url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80), url.path
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
