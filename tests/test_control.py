@@ -79,7 +79,7 @@ async def test_not_ready() -> None:
 
 
 async def test_the_proxys_setting_for_browsers() -> None:
-    """/proxy.pac names the machine as the browser does, in the type that browsers want; without a proxy it is not there."""
+    """/proxy.pac names the machine as the browser does, in the type browsers want; without a proxy there is none."""
     with_pac = Control(dict, None, lambda name: f"// {name}")
     without = Control(dict, None)
     for control in (with_pac, without):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mitmesh.flowlist import Show
+    from mitmesh.kernel import Caller
     from mitmesh.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -66,10 +67,12 @@ class Calls:
         self.show: Show | None = None
         """Shows a flow's finished exchange; None where the proxy has no screen."""
 
-    def begin(self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None) -> None:
+    def begin(
+        self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None, caller: Caller | None = None
+    ) -> None:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
 
-        `dialect` None is a path of the gateway that has none."""
+        `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is."""
         headers = snapshot(flow.request.headers)
         x = Exchange(
             dialect=dialect or DIALECTS["generic"],
@@ -83,6 +86,7 @@ class Calls:
             rules=self.house.rules,
             via=via,
             client=replies.address(flow.client_conn.peername),
+            caller=caller,
             traceparent=headers.get("traceparent"),
             credential=replies.credential(headers, flow.request.path),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mitmproxy import http
-from mitmproxy.proxy.mode_specs import ReverseMode, UpstreamMode
+from mitmproxy.proxy.mode_specs import ReverseMode, TransparentMode, UpstreamMode
 
 from mitmesh.egress import egress_refused
 from mitmesh.exchange import Connection, ConnectionKind
 from mitmesh.house import House, Phase
 from mitmesh.identities import team_of
+from mitmesh.kernel import Caller, Kernel
 from mitmesh.replies import address
 from mitmesh.scope import Scope, decide
 from mitmesh.stages.scope import why_blocked
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
     from mitmesh.rules import HostRule
     from mitmesh.scope import HostTable
+
+log = logging.getLogger(__name__)
 
 UPSTREAM_CONNECTIONS = 256
 """Connections of one client to one address. mitmproxy's own 5 would make the sixth HTTP/2 stream wait."""
@@ -55,11 +59,17 @@ class Connections:
     `handler` gives mitmproxy's handler of a client."""
 
     def __init__(
-        self, house: House, approved: Callable[[str, str, int], Exchange | None], handler: Callable[[str], Any | None]
+        self,
+        house: House,
+        approved: Callable[[str, str, int], Exchange | None],
+        handler: Callable[[str], Any | None],
+        kernel: Kernel,
     ) -> None:
         self.house = house
-        self._approved, self._handler = approved, handler
+        self._approved, self._handler, self._kernel = approved, handler, kernel
         self._bound: dict[str, Binding] = {}
+        self.callers: dict[str, Caller] = {}
+        """Who is behind a client, where the kernel tells."""
         self._pinned: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def opened(self, client: connection.Client) -> None:
@@ -68,10 +78,28 @@ class Connections:
             client.error = "mitmesh is starting or stopping"
         elif handler := self._handler(client.id):
             handler.max_conns.default_factory = lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS)
+            self._ask_kernel(client, handler.transports[client].writer.get_extra_info("socket"))
+
+    def _ask_kernel(self, client: connection.Client, sock: Any) -> None:
+        """Who is it? And to the transparent listener come redirected connections alone, none of them our own."""
+        caller = self._kernel.caller(sock)
+        if caller:
+            self.callers[client.id] = caller
+        if not isinstance(client.proxy_mode, TransparentMode):
+            return
+        if caller and self._kernel.is_us(caller):
+            log.error("mitmesh: our own connection came back to us: bpf/redirect must leave out our cgroup")
+            client.error = "mitmesh's own connection"
+        elif why := self._kernel.why_not(caller, client.sockname[:2], sock.getsockname()[:2]):
+            client.error = why
+        if client.error:
+            host, port = client.sockname[:2]
+            self._tell(ConnectionKind.REFUSED, client, Binding(Scope("refuse"), host, port), client.error)
 
     def closed(self, client: connection.Client) -> None:
         """Its connection is gone."""
         self._bound.pop(client.id, None)
+        self.callers.pop(client.id, None)
 
     def connect(self, flow: http.HTTPFlow) -> None:
         """CONNECT: bind the connection to the host it names, or answer that it may not."""
@@ -256,7 +284,9 @@ class Connections:
         ip, rules = address(client.peername), self.house.rules
         team = team_of(ip, rules)
         today = datetime.now(UTC).date()
-        return decide(self.house.table, host, port, today=today, team=team, client=ip, mode=rules.mode(team), **named)
+        caller = self.callers.get(client.id)
+        who = {"team": team, "client": ip, "process": caller.process if caller else None}
+        return decide(self.house.table, host, port, today=today, mode=rules.mode(team), **who, **named)
 
     def _egress(self, host: str, port: int, rule: HostRule | None) -> str | None:
         allow = self.house.rules.egress.allow

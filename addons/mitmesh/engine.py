@@ -81,7 +81,7 @@ class Engine:
         self.calls = Calls(house, self._cut)
         if ctx.master.addons.get("view") is not None:  # mitmproxy's and mitmweb's list
             self.calls.show = flowlist.install(lambda flow: ctx.master.addons.trigger(hooks.UpdateHook([flow])))
-        self.connections = Connections(house, self.calls.approved, proxyserver.connections.get)
+        self.connections = Connections(house, self.calls.approved, proxyserver.connections.get, life.kernel)
         dispatch.install(ctx.master.addons)
         patches.install(self.calls.limit)
         self.life = life
@@ -193,12 +193,14 @@ class Engine:
     def _begin(self, connections: Connections, flow: http.HTTPFlow) -> None:
         assert self.calls
         request = flow.request
+        caller = connections.callers.get(flow.client_conn.id)
         if connections.is_gateway(flow.client_conn):
             dialect = gateway.dialect_of(request.method, request.path, request.headers)
-            self.calls.begin(flow, gateway.UNROUTED, "gateway", dialect)
+            self.calls.begin(flow, gateway.UNROUTED, "gateway", dialect, caller)
         elif rule := connections.rule_of(flow):
             via = "transparent" if flow.client_conn.proxy_mode.type_name != "regular" else "forward"
-            self.calls.begin(flow, rule, via, dialect_of(rule, connections.house, request.method, request.path))
+            dialect = dialect_of(rule, connections.house, request.method, request.path)
+            self.calls.begin(flow, rule, via, dialect, caller)
         else:
             flow.metadata[PASSES] = True
             request.stream = True

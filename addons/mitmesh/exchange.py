@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Answer, Call, Dialect, Framing, Operation, Usage
 
 if TYPE_CHECKING:
+    from mitmesh.kernel import Caller
     from mitmesh.loopback import Head
     from mitmesh.rules import HostRule, Rules
     from mitmesh.wire.jsontext import Body
@@ -193,6 +194,8 @@ class Exchange:
     """How it came in: forward, gateway, transparent."""
     client: str = ""
     """The client's IP address."""
+    caller: Caller | None = None
+    """Who connected, where the kernel attests it."""
     method: str = "POST"
     """The request's HTTP method."""
     body: Body | None = None

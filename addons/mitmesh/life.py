@@ -20,6 +20,7 @@ from mitmesh.catalog import CATALOG, Site
 from mitmesh.control import Control
 from mitmesh.guard import where
 from mitmesh.house import House, Phase
+from mitmesh.kernel import Kernel
 from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
 from mitmesh.rules import RulesError, fingerprint, load
@@ -57,6 +58,7 @@ class Life:
         self._names = frozenset(names)
         self._rules = Path(self._options.mesh_rules or SHIPPED_RULES).expanduser()
         self._data = Path(self._options.mesh_data or "~/.mitmesh").expanduser()
+        self.kernel = Kernel(Path(self._options.mesh_pods) if self._options.mesh_pods else None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: dict[str, str] = {}
 
@@ -97,7 +99,7 @@ class Life:
             loop.add_signal_handler(number, self._told, calls)
         self._keep(self._follow())
         stages = " ".join(stage.name for stage in self.house.stages)
-        log.info("mitmesh is ready: proxy %s, gateway %s, control %s", *self._places.values())
+        log.info("mitmesh is ready: proxy %s, gateway %s, control %s", *list(self._places.values())[:3])
         log.info("mitmesh stages: %s; rules %s; audit in %s", stages, self.house.rules.version, self._data)
         self._warn()
         gc.collect()
@@ -165,6 +167,9 @@ class Life:
             + ([int(self.control.address.rpartition(":")[2])] if control else [])
         )
         self._places = {"proxy": _text(first), "gateway": _text(gate), "control": self.control.address or "none"}
+        if turned := [_text(at) for spec, at in listening.items() if spec.startswith("transparent")]:
+            self._places["transparent"] = ",".join(turned)
+            log.info("mitmesh takes redirected connections at %s", self._places["transparent"])
 
     def _modes(self) -> list[str]:
         """The modes asked for on mitmproxy's command line, else the forward proxy on loopback; and the gateway."""
@@ -176,6 +181,9 @@ class Life:
             modes = list(opts.mode)
             if not opts.listen_host:
                 opts.update(listen_host="127.0.0.1")
+        for spec in filter(None, opts.mesh_transparent.split(",")):
+            host, port = options.host_port(spec.strip(), "mesh_transparent")
+            modes.append(f"transparent@{host}:{port or _free()}")
         if opts.mesh_gateway:
             host, port = options.host_port(opts.mesh_gateway, "mesh_gateway")
             self.house.gateway_spec = f"{gateway.SPEC}@{host}:{port or _free()}"
@@ -284,4 +292,7 @@ def _free() -> int:
 
 
 def _text(addresses: Any) -> str:
-    return f"{addresses[0][0]}:{addresses[0][1]}" if addresses else "none"
+    if not addresses:
+        return "none"
+    host, port = addresses[0][:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

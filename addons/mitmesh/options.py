@@ -9,6 +9,12 @@ OWN: dict[str, tuple[type, Any, str]] = {
     "mesh_data": (str, "", "Folder of the audit and of what else is kept; empty is ~/.mitmesh."),
     "mesh_listen": (str, "127.0.0.1:8080", "Address of the forward proxy, host:port; port 0 is any free one."),
     "mesh_gateway": (str, "127.0.0.1:8081", "Address of the gateway (base URLs), host:port; empty is none."),
+    "mesh_transparent": (
+        str,
+        "",
+        "Addresses for connections that bpf/redirect turns here, host:port, several with commas; empty is none.",
+    ),
+    "mesh_pods": (str, "/run/mitmesh/pods.json", "File that tells the names of pods (a PodList); need not exist."),
     "mesh_control": (str, "127.0.0.1:9090", "Address of /health and /metrics, host:port; empty is none."),
     "mesh_demo": (bool, False, "Answer LLM calls from a built-in provider: nothing leaves, no key is needed."),
     "mesh_drain": (int, 10, "Seconds that calls in flight have to end when the process is told to stop."),

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from mitmproxy.http import Headers
 
+from mitmesh.cgroups import Owner
 from mitmesh.dialects.base import Call, Dialect, Operation
 from mitmesh.exchange import Exchange, Target
+from mitmesh.kernel import Caller
+from mitmesh.pods import Pod
 from mitmesh.rules import HostRule, Identities, NetworkIdentity, Rules
 from mitmesh.stages.identity import Identity, take_claims
 
@@ -114,3 +119,31 @@ def test_repeated_header_is_no_claim() -> None:
     headers = Headers([(b"X-Mesh-Team", b"admin"), (b"X-Mesh-Team", b"red")])
     assert take_claims(headers) == {}
     assert not headers
+
+
+def caller(**rest: Any) -> Caller:
+    return Caller(pid=7, uid=0, gid=0, comm="curl", cgroup=5, redirected=True, wanted=("203.0.113.9", 443), **rest)
+
+
+@pytest.mark.parametrize(
+    ("who", "expected"),
+    [
+        (caller(owner=Owner("/x.service", "x.service")), {"process": "curl[7] in x.service", "user": "root"}),
+        (caller(), {"process": "curl[7] in cgroup 5"}),
+        (caller(owner=Owner("/k", None, "c" * 64)), {"process": f"curl[7] in {'c' * 12}"}),
+        (caller(owner=Owner("/k", None, "c" * 64, "u1")), {"process": f"curl[7] in {'c' * 12}", "pod": "u1"}),
+        (
+            caller(owner=Owner("/k", None, "c" * 64, "u1"), pod=Pod("prod", "web", "sa")),
+            {"process": "curl[7] in prod/web", "namespace": "prod", "pod": "web", "service_account": "sa"},
+        ),
+    ],
+)
+async def test_the_kernel_comes_first(who: Caller, expected: dict[str, str]) -> None:
+    """What the kernel attests no header and no network contradicts; what it does not know, others may say."""
+    x = exchange("10.1.0.1", X_Mesh_User="ada")
+    x.caller = who
+    await Identity().request(x)
+    found = {name: getattr(x.identity, name) for name in ("process", "user", "namespace", "pod", "service_account")}
+    others = {"user": "ada", "namespace": "ci"} | expected
+    assert {name: value for name, value in found.items() if value} == others
+    assert {name for name, source in x.identity.sources.items() if source == "kernel"} == set(expected)

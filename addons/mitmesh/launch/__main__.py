@@ -31,6 +31,8 @@ Try it in another terminal; your own tools too: scripts/exec -- claude (or codex
 -d '{{"model":"gpt-4o-mini","stream":true,"messages":[{{"role":"user","content":"Say hello"}}]}}'
 Ctrl-C ends it.
 """
+TURNED = """  turned   {transparent}  (sudo bpf/redirect run -- COMMAND; docs/transparent.md)
+"""
 KEY = '-H "Authorization: Bearer $OPENAI_API_KEY" '
 
 
@@ -38,6 +40,14 @@ def parser() -> argparse.ArgumentParser:
     """The options of scripts/run; its own --help repeats them."""
     made = argparse.ArgumentParser(prog="scripts/run", usage="%(prog)s [options] [-- mitmdump arguments]")
     made.add_argument("--demo", action="store_true", help="answer LLM calls from a built-in provider, without any key")
+    made.add_argument(
+        "--transparent",
+        type=int,
+        nargs="?",
+        const=8443,
+        metavar="N",
+        help="listen for connections that bpf/redirect turns here, on 127.0.0.1 and ::1; port 8443",
+    )
     for option, port in PORTS.items():
         made.add_argument(option, type=int, default=port, metavar="N", help=f"default {port}; 0 is any free port")
     return made
@@ -77,7 +87,8 @@ async def start(children: Children, proxy: list[str], folder: Path, browse_port:
     script = shlex.quote(str(ROOT / "scripts" / "exec"))
     if "MITMESH_HOME" in os.environ:  # the other terminal does not know it
         script = f"MITMESH_HOME={shlex.quote(str(folder))} {script}"
-    say(READY.format(**places, audit=audit, ca=ca, script=script, key="" if demo else KEY))
+    text = READY.replace("  CA  ", TURNED + "  CA  ") if "transparent" in places else READY
+    say(text.format(**places, audit=audit, ca=ca, script=script, key="" if demo else KEY))
 
 
 async def run(proxy: list[str], folder: Path, browse_port: int, demo: bool) -> int:
@@ -131,7 +142,9 @@ def main() -> None:
         ports.check(wanted)
         with claim(folder):
             conf = command.read_conf(ROOT / "mitm.conf")
-            proxy = command.mitmdump(folder, wanted, options.demo, conf, sys.argv[at + 1 :])
+            proxy = command.mitmdump(
+                folder, wanted, options.demo, conf, sys.argv[at + 1 :], ports.both(options.transparent)
+            )
             sys.exit(asyncio.run(run(proxy, folder, wanted["--browse-port"] or ports.free(), options.demo)))
     except LaunchError as error:
         sys.exit(f"mitmesh: {error}")

@@ -45,8 +45,15 @@ def _values(file: str, name: str, value: Any) -> list[str]:
     raise LaunchError(f"{file}: {name} must be text, a whole number, true or false, or a list of these")
 
 
-def mitmdump(home: Path, ports: dict[str, int], demo: bool, conf: dict[str, list[str]], rest: list[str]) -> list[str]:
-    """The command that starts the proxy on these ports (by option).
+def mitmdump(
+    home: Path,
+    ports: dict[str, int],
+    demo: bool,
+    conf: dict[str, list[str]],
+    rest: list[str],
+    transparent: str = "",
+) -> list[str]:
+    """The command that starts the proxy on these ports (by option), `transparent` being that of mesh_transparent.
 
     mitmproxy takes an option once: what `rest` sets, we do not. Raises LaunchError if it sets what MITMESH_HOME does.
     """
@@ -56,6 +63,7 @@ def mitmdump(home: Path, ports: dict[str, int], demo: bool, conf: dict[str, list
         "flow_detail": ["0"],  # whole URLs are printed otherwise, `?key=` included
         "mesh_listen": [f"127.0.0.1:{ports['--port']}"],
         "mesh_gateway": [f"127.0.0.1:{ports['--gateway-port']}"],
+        "mesh_transparent": [transparent],
         "mesh_control": [f"127.0.0.1:{ports['--control-port']}"],
         "mesh_rules": [str(ROOT / "rules")],
         "mesh_demo": [str(demo).lower()],

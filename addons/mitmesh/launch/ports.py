@@ -34,3 +34,25 @@ def _open(port: int) -> int:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that has just been closed is free
         probe.bind(("127.0.0.1", port))
         return int(probe.getsockname()[1])
+
+
+def both(port: int | None) -> str:
+    """This port on 127.0.0.1 and, where the machine has IPv6, on ::1, as the option mesh_transparent has it; 0 is any
+    free port, None is no listener. Raises LaunchError if it is taken."""
+    if port is None:
+        return ""
+    if not 0 <= port <= 65535:
+        raise LaunchError(f"--transparent must be from 0 to 65535; it is {port}")
+    port = port or free()
+    places = []
+    for host, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise LaunchError(f"port {port} is in use: choose another with --transparent") from None
+            continue  # no IPv6 here
+        places.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return ",".join(places)

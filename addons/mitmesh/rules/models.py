@@ -169,8 +169,8 @@ class When(_Model):
     network: Cidr | None = Field(default=None, description="The client's address is in this CIDR range.")
     process: Word | None = Field(
         default=None,
-        description="Name of the client's process, as the kernel attests it. Nothing attests it yet, so an entry with "
-        "it never holds.",
+        description="The client's systemd unit, container (12 digits) or pod (`namespace/name`), as the kernel attests "
+        "it (docs/transparent.md); never what a process calls itself.",
     )
 
 
