@@ -31,7 +31,11 @@ CODEX_PLAN = {"authorization": "Bearer eyJ.x.y", "chatgpt-account-id": "acc"}
         ("api.anthropic.com", "/v1/messages", CLAUDE_PLAN, METERED, SUBSCRIPTION),
         ("api.anthropic.com", "/v1/messages", {"x-api-key": "sk-ant-oat01-x"}, None, SUBSCRIPTION),
         ("chatgpt.com", "/backend-api/codex/responses", CODEX_PLAN, None, SUBSCRIPTION),
-        ("api.openai.com", "/v1/responses", CODEX_PLAN, None, SUBSCRIPTION),
+        # a header alone makes no plan: not elsewhere, not beside a key
+        ("api.openai.com", "/v1/responses", CODEX_PLAN, None, METERED),
+        ("api.groq.com", "/openai/v1/x", CLAUDE_PLAN, None, METERED),
+        ("api.anthropic.com", "/v1/messages", CLAUDE_PLAN | CLAUDE_KEY, None, METERED),
+        ("api.anthropic.com", "/v1/messages", CLAUDE_KEY | {"authorization": "Bearer sk-ant-oat01-x"}, None, METERED),
         # a host for people on a plan
         ("chatgpt.com", "/", {}, None, SUBSCRIPTION),
         ("ChatGPT.com.", "/", {}, None, SUBSCRIPTION),

@@ -135,3 +135,12 @@ def test_apis() -> None:
     """The table carries the path tables of its file, by name."""
     table = HostTable(Hosts(apis={"a": [PathRule(path="/v1/messages", dialect="anthropic")]}))
     assert find_path(table.apis["a"], "POST", "/v1/messages") == "anthropic"
+
+
+def test_an_entry_without_an_api_takes_the_next_ones() -> None:
+    """An entry that only blocks or observes a host does not change what is spoken there."""
+    own = {"id": "mine", "match": ["api.openai.com"], "provider": "openai", "status": "blocked"}
+    shipped = {"id": "openai", "match": ["*.openai.com"], "provider": "openai", "api": "openai"}
+    hosts = Hosts.model_validate({"apis": {"openai": []}, "hosts": [own, shipped]})
+    assert HostTable(hosts).api("api.openai.com", 443) == "openai"
+    assert HostTable(hosts).api("api.example.com", 443) == "none"

@@ -12,7 +12,7 @@ from mitmesh.exchange import Exchange
 from mitmesh.guard import Guard, StageFailed
 from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
 from mitmesh.wire.frames import FrameTooLong, framer
-from mitmesh.wire.jsontext import Body
+from mitmesh.wire.jsontext import Body, crowded
 
 if TYPE_CHECKING:
     from mitmesh.stage import Stage, Transform
@@ -31,7 +31,7 @@ def framing_of(x: Exchange, content_type: str) -> Framing:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return Framing.SSE
-    if kind in ("application/x-ndjson", "application/jsonl", "application/ndjson"):
+    if kind in ("application/x-ndjson", "application/jsonl", "application/ndjson", "application/stream+json"):
         return Framing.NDJSON
     if x.framing is Framing.JSON_ARRAY:
         return x.framing
@@ -42,6 +42,8 @@ def read_json(x: Exchange, raw: bytes, encoding: str) -> Answer | None:
     """A whole JSON answer; None where it is none (the exchange is then malformed)."""
     try:
         plain = decompress(raw, encoding, ANSWER_LIMIT) if encoding else raw
+        if crowded(plain):
+            return None
         doc = json.loads(plain)
     except (ValueError, RecursionError):
         return None

@@ -20,6 +20,9 @@ PLAN_HOSTS = (
 )
 """Hosts, with all below them, that only serve people on a plan."""
 
+CODEX_HOSTS = ("chatgpt.com", "chat.openai.com")
+CLAUDE_HOST = "api.anthropic.com"
+
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".cluster.local", ".lan")
 _KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
 
@@ -30,7 +33,7 @@ def billing(host: str, path: str, headers: Mapping[str, str], declared: Billing 
     `headers` are those that leave (case-insensitive), `path` has the query, `declared` is what the host's or provider's
     rule says. First a plan's login, which tells for itself; then what is declared; then the host; then any key.
     """
-    if _is_plan(headers):
+    if _is_plan(host, headers):
         return Billing.SUBSCRIPTION
     if declared is not None:
         return declared
@@ -49,14 +52,15 @@ def _of_host(host: str) -> Billing | None:
     return Billing.LOCAL if _is_local(name) else None
 
 
-def _is_plan(headers: Mapping[str, str]) -> bool:
-    """Codex names the ChatGPT account its plan belongs to; a Claude plan's OAuth token has a prefix of its own."""
-    if headers.get("chatgpt-account-id"):
+def _is_plan(host: str, headers: Mapping[str, str]) -> bool:
+    """Is what pays a plan's login? Only where plans are served, and only if there is no key beside it: whoever could
+    say it of any call would have all of them uncounted. A Claude plan's OAuth token has a prefix of its own."""
+    name = host.lower().rstrip(".")
+    if name in CODEX_HOSTS and headers.get("chatgpt-account-id"):
         return True
-    for header in ("authorization", "x-api-key"):
-        if (headers.get(header) or "").rpartition(" ")[2].startswith("sk-ant-oat"):
-            return True
-    return False
+    sent = [(headers.get(header) or "").rpartition(" ")[2] for header in _KEY_HEADERS]
+    keys = [key for key in sent if key]
+    return name == CLAUDE_HOST and bool(keys) and all(key.startswith("sk-ant-oat") for key in keys)
 
 
 def _is_local(name: str) -> bool:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mitmproxy import http
 
@@ -34,7 +35,7 @@ from mitmesh.scope import find_path
 from mitmesh.stage import ALWAYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from mitmesh.flowlist import Show
     from mitmesh.kernel import Caller
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 OFF_LOOP = 256 * 1024
 """Bodies above this many bytes are read in a thread: they take more than about a millisecond."""
+PACKED = 4 * 1024
+"""The same for compressed answers, which may be a thousand times larger."""
 
 
 STOP_SECONDS = 1
@@ -101,6 +104,9 @@ class Calls:
             _refuse(x, unreadable.rule, unreadable.reason, unreadable.status)
         elif "upgrade" in headers:
             self._upgrade(flow, x)
+        elif via == "gateway" and (origin := foreign_origin(headers, x.rules.routes.allow_origins)):
+            said = f"Pages of {origin[:100]} may not call the gateway; allow_origins in rules/routes.yaml can let them."
+            _refuse(x, "engine.origin", said, 403)
 
     def _upgrade(self, flow: http.HTTPFlow, x: Exchange) -> None:
         """A WebSocket would pass unread: 426 makes Codex fall back to HTTPS at once. Other upgrades just are not asked
@@ -141,8 +147,10 @@ class Calls:
         if x.refusal:
             return
         task = (raw, x.dialect, x.path, x.headers, x.rules.mesh.limits)
+        packed = x.headers.get("content-encoding", "identity") != "identity"  # how large it is, nobody knows yet
         try:
-            reading: Reading = await asyncio.to_thread(read, *task) if len(raw) > OFF_LOOP else read(*task)
+            large = packed or len(raw) > OFF_LOOP
+            reading: Reading = await asyncio.to_thread(read, *task) if large else read(*task)
         except Unreadable as error:
             self._unreadable(x, error)
         else:
@@ -192,6 +200,7 @@ class Calls:
             flow.request.content = x.body.render()
         if x.edits_stream and x.framing is not Framing.NONE:
             x.headers["accept-encoding"] = "identity"
+        x.headers.pop("proxy-authorization", None)  # it was for us
         x.headers.update((name.lower(), value) for name, value in x.host.inject_headers.items())
         if x.local:
             x.upstream = x.target
@@ -227,7 +236,7 @@ class Calls:
         kind = response.headers.get("content-type", "")
         framing = framing_of(x, kind) if response.status_code < 300 else Framing.NONE
         if framing is Framing.NONE:
-            if "json" not in kind:
+            if "json" not in kind or x.inspected is Inspected.OPAQUE:
                 response.stream = replies.Count(x)
             return
         transforms = []
@@ -273,7 +282,8 @@ class Calls:
         raw = response.raw_content or b""
         x.response_bytes = len(raw)
         encoding = response.headers.get("content-encoding", "").strip().lower()
-        read_it = asyncio.to_thread(read_json, x, raw, encoding) if len(raw) > OFF_LOOP else None
+        large = len(raw) > OFF_LOOP or (encoding and len(raw) > PACKED)
+        read_it = asyncio.to_thread(read_json, x, raw, encoding) if large else None
         x.answer = await read_it if read_it else read_json(x, raw, encoding)
         if x.answer is None:
             return Outcome.MALFORMED if raw else Outcome.ANSWERED
@@ -310,7 +320,7 @@ class Calls:
         elif x.times.headers is None:
             outcome = Outcome.MALFORMED if _nonsense(said) else Outcome.UPSTREAM_FAILED
             x.origin = Origin.PROXY
-            flow.response = replies.unreachable(x)
+            flow.response = replies.unreachable(x, said)
         else:
             outcome = Outcome.MALFORMED if _nonsense(said) else Outcome.UPSTREAM_CUT
             outcome = _streamed(x, flow.response and flow.response.stream) or outcome
@@ -426,11 +436,24 @@ def _refuse(x: Exchange, rule: str, reason: str, status: int, retry_after: int |
     x.refuse("scope", rule, reason, mode=Mode.ENFORCE, status=status, type=kind, retry_after=retry_after)
 
 
+def foreign_origin(headers: Mapping[str, str], allowed: Collection[str]) -> str | None:
+    """The origin of the web page that sent this, if it may not: a page in somebody's browser could otherwise spend the
+    gateway's own keys. Programs send none."""
+    origin = headers.get("origin")
+    if origin is None:
+        return "another site" if headers.get("sec-fetch-site") == "cross-site" else None
+    host = urlsplit(origin).hostname
+    return None if origin in allowed or host in ("localhost", "127.0.0.1", "::1") else origin
+
+
 def _digits(value: str) -> str:
     return value if value.isascii() and value.isdigit() and len(value) < 19 else "0"
 
 
-def dialect_of(rule: HostRule, house: House, method: str, path: str) -> Dialect:
-    """The dialect that the rules give a path on a host; generic where they give none."""
-    table = house.table.apis.get(rule.api)
+def dialect_of(rule: HostRule, house: House, request: http.Request) -> Dialect:
+    """The dialect that the rules give a path on a host; generic where they give none. An entry that says nothing of
+    the API (one that only blocks, or observes) takes it from the next entry for the host."""
+    method, path = request.method, request.path
+    api = rule.api if rule.api != "none" else house.table.api(request.pretty_host, request.port)
+    table = house.table.apis.get(api)
     return DIALECTS[(table and find_path(table, method, path)) or "generic"]

@@ -72,6 +72,8 @@ class Engine:
             self.life.sign()
         if problem := options.violation(ctx.options):
             raise exceptions.OptionsError(problem)
+        if self.life and (moved := self.life.moved(updated)):
+            raise exceptions.OptionsError(f"mitmproxy option {moved} cannot change while mitmesh runs: restart it")
 
     async def running(self) -> None:
         """Build everything, then open the sockets. What keeps calls from being governed ends the process."""
@@ -199,7 +201,7 @@ class Engine:
             self.calls.begin(flow, gateway.UNROUTED, "gateway", dialect, caller)
         elif rule := connections.rule_of(flow):
             via = "transparent" if flow.client_conn.proxy_mode.type_name != "regular" else "forward"
-            dialect = dialect_of(rule, connections.house, request.method, request.path)
+            dialect = dialect_of(rule, connections.house, request)
             self.calls.begin(flow, rule, via, dialect, caller)
         else:
             flow.metadata[PASSES] = True

@@ -43,6 +43,10 @@ HANG_UP = 1.0
 """Seconds that clients' connections have to close at the end."""
 
 
+SETTLED = ("mode", "listen_host", "listen_port")
+"""Options of mitmproxy's that say where it listens."""
+
+
 class StartError(Exception):
     """The process cannot govern calls; the message says why and what to do."""
 
@@ -132,6 +136,11 @@ class Life:
         while connections and loop.time() < deadline:  # noqa: ASYNC110 # mitmproxy has no event for it
             await asyncio.sleep(0.01)
 
+    def moved(self, updated: set[str]) -> str | None:
+        """Would this change where we listen, once we do? The name of the option."""
+        ready = self.house.phase is Phase.READY
+        return next((name for name in SETTLED if name in updated), None) if ready else None
+
     def _check(self) -> None:
         if unknown := sorted(self._options.deferred):
             raise StartError(f"mitmproxy has no option {unknown[0]!r}: is it misspelt in config.yaml or after --set?")
@@ -184,7 +193,7 @@ class Life:
         for spec in filter(None, opts.mesh_transparent.split(",")):
             host, port = options.host_port(spec.strip(), "mesh_transparent")
             modes.append(f"transparent@{host}:{port or _free()}")
-        if opts.mesh_gateway:
+        if opts.mesh_gateway and "route" in self._names:  # without route it could only say no
             host, port = options.host_port(opts.mesh_gateway, "mesh_gateway")
             self.house.gateway_spec = f"{gateway.SPEC}@{host}:{port or _free()}"
             modes.append(self.house.gateway_spec)

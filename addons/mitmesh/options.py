@@ -33,6 +33,7 @@ SET: dict[str, Any] = {
 REFUSED: dict[str, tuple[Any, str]] = {
     "connection_strategy": ("lazy", "eager connects before a call is allowed"),
     "stream_large_bodies": (None, "it forwards a body before any stage has seen it"),
+    "flow_detail": (0, "it prints prompts and keys"),
     "body_size_limit": (None, "it also ends what is no LLM call; limits.body_bytes in rules/mesh.yaml is for those"),
     "ignore_hosts": ([], "it passes hosts by all stages; use `action: tunnel` in rules/hosts.yaml"),
     "allow_hosts": ([], "it passes all other hosts by the stages; use rules/hosts.yaml"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from mitmproxy import http
 
@@ -48,12 +48,25 @@ def failed(x: Exchange, error: StageFailed) -> http.Response:
     return _own(x, 503, x.dialect.refusal(said), {"content-type": "application/json"})
 
 
-def unreachable(x: Exchange) -> http.Response:
+CAUSES = {
+    "Name or service not known": "its name does not resolve",
+    "nodename nor servname": "its name does not resolve",
+    "Connect call failed": "nothing listens there",
+    "certificate verify failed": "its certificate is not to be trusted",
+    "Certificate verify failed": "its certificate is not to be trusted",
+    "timed out": "it did not answer in time",
+    "mitmesh:": "mitmesh allows no connection there",
+}
+"""mitmproxy's words for why there was no answer, and ours. What is in no entry is not told: it may quote bytes."""
+
+
+def unreachable(x: Exchange, error: str) -> http.Response:
     """The response in place of mitmproxy's own error page: the provider could not be reached, or broke off."""
     x.status = 502
-    said = f"{x.provider} at {x.target.host if x.target else 'no address'} could not be reached, or gave no answer."
-    advice = " The call was allowed and sent; try again."
-    refusal = Refusal(502, "upstream_failed", said + advice, "engine.upstream", x.id)
+    cause = next((ours for theirs, ours in CAUSES.items() if theirs in error), "it broke off before it answered")
+    where = x.target.host if x.target else "no address"
+    said = f"{x.provider} at {where} gave no answer: {cause}. The call was allowed; this is not a refusal. Try again."
+    refusal = Refusal(502, "upstream_failed", said, "engine.upstream", x.id)
     return _own(x, 502, x.dialect.refusal(refusal), {"content-type": "application/json"})
 
 
@@ -141,8 +154,9 @@ def credential(headers: Mapping[str, str], path: str) -> str | None:
     for name in CREDENTIALS:
         if value := headers.get(name):
             return value.removeprefix("Bearer ").strip()
-    keys = parse_qs(urlsplit(path).query).get("key", ()) if "key=" in path else ()
-    return next(iter(keys), None)
+    query = urlsplit(path).query
+    given = parse_qsl(query) if "=" in query else ()
+    return next((value for name, value in given if name.lower().lstrip("$") in ("key", "access_token")), None)
 
 
 class Count:

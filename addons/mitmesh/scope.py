@@ -90,6 +90,13 @@ class HostTable:
         parsed = parse_host(host)
         return None if parsed is None else self._find(parsed, port, team, client, process)
 
+    def api(self, host: str, port: int) -> str:
+        """The first API that an entry names for this host, whoever calls; `none` where none does."""
+        parsed = parse_host(host)
+        named = [e for e in self._candidates(parsed) if e.rule.api != "none"] if parsed else []
+        fitting = [entry for entry in named if parsed and entry.pattern.matches(parsed, port)]
+        return min(fitting, key=lambda entry: entry.order).rule.api if fitting else "none"
+
     def _find(
         self, host: Host, port: int, team: str | None, client: str | None, process: str | None
     ) -> HostRule | None:

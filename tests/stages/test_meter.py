@@ -151,7 +151,7 @@ def test_finish_settles_what_nobody_settled() -> None:
     ("headers", "billing"),
     [
         ({"authorization": "Bearer sk-x"}, Billing.METERED),
-        ({"authorization": "Bearer sk-ant-oat01-x"}, Billing.SUBSCRIPTION),
+        ({"authorization": "Bearer sk-ant-oat01-x"}, Billing.METERED),  # no plan is served at this host
         ({}, Billing.UNKNOWN),
     ],
 )

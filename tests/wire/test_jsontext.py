@@ -259,3 +259,16 @@ def test_what_json_cannot_say_is_not_rendered(value: Any) -> None:
     body.set(("a",), value)
     with pytest.raises(ValueError, match=r"lone surrogate|not JSON compliant"):
         body.render()
+
+
+@pytest.mark.parametrize("piece", [b"[],", b"{},", b"1,", b'"a",'])
+def test_too_many_values(piece: bytes) -> None:
+    """A body of millions of tiny values is refused before it is parsed, for it would take gigabytes."""
+    with pytest.raises(BadJSON, match="more than 200,000 values"):
+        parse(b"[" + piece * 250_000 + b"1]")
+
+
+def test_commas_in_text_are_no_values() -> None:
+    """However long a text is, and whatever stands in it, it is one value."""
+    body = b'["' + b'a, [b], {c} \\" ' * 300_000 + b'"]'
+    assert len(parse(body)) == 1

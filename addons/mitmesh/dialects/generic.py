@@ -21,9 +21,22 @@ from mitmesh.dialects.base import (
     Refusal,
 )
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import Finder, encode, obj, sse, string, strings, words
+from mitmesh.dialects.walk import Finder, encode, is_name, obj, sse, string, strings, words
 
 _LONGEST_ERROR = 64  # characters; an error type is a word, not a message
+
+
+def unread(doc: Any) -> int:
+    """Bytes of the keys that do not look like names."""
+    total, waiting = 0, [doc]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            total += sum(len(key.encode()) for key in node if not is_name(key))
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return total
 
 
 class Generic(Dialect):
@@ -33,7 +46,8 @@ class Generic(Dialect):
     native: ClassVar[str] = ""
 
     def read(self, doc: Any, path: str, headers: Mapping[str, str]) -> Call:
-        """Every string value is a METADATA text (keys are none). Never raises."""
+        """Every string value is a METADATA text. Keys are none; those that look like text count as not inspected
+        (redact looks at them all the same). Never raises."""
         fields = obj(doc)
         is_list = doc is None and re.search(r"/models/?$", path.partition("?")[0])
         find = Finder()
@@ -43,6 +57,7 @@ class Generic(Dialect):
             model=string(fields.get("model")),
             stream=fields.get("stream") is True,
             texts=find.texts,
+            opaque_bytes=unread(doc),
         )
 
     def framing(self, call: Call, path: str) -> Framing:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import signal
+import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
 
@@ -29,6 +32,7 @@ class Children:
             stdout=DEVNULL if quiet else None,
             stderr=PIPE if quiet else None,
             env={name: value for name, value in os.environ.items() if name not in ("SSLKEYLOGFILE", "PYTHONPATH")},
+            preexec_fn=die_with_parent,
             process_group=0,  # Ctrl-C comes to us alone: we tell each child to end, once
         )
         self._processes.append(process)
@@ -63,3 +67,9 @@ class Children:
         for process in self._processes:
             if process.returncode is None:
                 getattr(process, how)()
+
+
+def die_with_parent() -> None:
+    """In a child: end when the launcher is killed (Linux; elsewhere it stays, and the next start names its port)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

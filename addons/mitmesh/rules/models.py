@@ -210,6 +210,11 @@ class HostRule(_Model):
         "tunnel lets that client pass unread from then on.",
     )
     opaque: Opaque | None = Field(default=None, description="As in mesh.yaml, for this host.")
+    ask_usage: bool = Field(
+        default=False,
+        description="Ask for usage in streams that would not carry it (mesh.yaml's ask_usage allows it); only for "
+        "hosts that know `stream_options`, others refuse the call.",
+    )
     billing: Billing | None = Field(
         default=None, description="How calls to it are paid for, where the credential does not tell."
     )
@@ -325,6 +330,10 @@ class Routes(_Model):
     """rules/routes.yaml: the gateway's providers and routes."""
 
     providers: dict[str, Provider] = Field(default_factory=dict, description="Providers, by name.")
+    allow_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins (`https://host:port`) of web pages that may call the gateway; this machine's own may.",
+    )
     routes: list[RouteRule] = Field(
         default_factory=list, description="First match wins; without one a path's own provider serves it."
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh import prices, tokens
 from mitmesh.billing import billing
 from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Provenance, Usage
-from mitmesh.exchange import Outcome
+from mitmesh.exchange import Origin, Outcome
 from mitmesh.stage import Stage
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Meter(Stage):
     async def request(self, x: Exchange) -> None:
         """How will it be paid for? And have a stream tell its usage, where it would not."""
         x.billing = billing(x.target.host if x.target else "", x.path, x.headers, x.host.billing)
-        if not x.body or x.framing is Framing.NONE or not x.rules.mesh.ask_usage or _signed(x):
+        if not x.body or x.framing is Framing.NONE or not x.host.ask_usage or not x.rules.mesh.ask_usage or _signed(x):
             return
         if edit := x.dialect.ask_usage(x.body.doc):
             x.body.set(*edit)
@@ -81,7 +81,9 @@ class Meter(Stage):
         if x.operation in _FREE:
             return
         served = x.answer.model if x.answer else None
-        if model := x.call.model or served:
+        if x.origin is Origin.PROXY:
+            x.cost = 0  # an answer of our own
+        elif model := x.call.model or served:
             x.cost = prices.price(model, x.provider, usage, x.started, x.rules.prices.prices, served=served)
         x.usage = usage
 

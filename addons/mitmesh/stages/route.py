@@ -20,6 +20,18 @@ from mitmesh.stages.scope import Scope
 CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 """Headers in which LLM clients send their credential."""
 
+# fmt: off
+HARMLESS = frozenset({
+    "accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "connection",
+    "content-encoding", "content-length", "content-type", "host", "openai-beta", "te", "traceparent", "tracestate",
+    "transfer-encoding", "user-agent", "x-goog-api-client", "x-should-retry",
+})
+# fmt: on
+"""Headers that go to any provider a call is routed to."""
+HARMLESS_PREFIXES = ("x-stainless-",)
+HARMLESS_QUERY = frozenset({"after", "alt", "api-version", "before", "beta", "include", "limit", "order", "stream"})
+"""Query parameters that do."""
+
 _KEY_HEADER = {"anthropic": ("x-api-key", ""), "google": ("x-goog-api-key", ""), "azure": ("api-key", "")}
 """Where a provider wants its key, and what stands before it; all others take a bearer token."""
 
@@ -118,14 +130,16 @@ def configured_key(provider: Provider) -> str | None:
 
 
 def drop_credentials(headers: MutableMapping[str, str], path: str = "") -> str:
-    """Take the client's credential out of the headers; returns the path without Gemini's `?key=`."""
-    for name in CREDENTIALS:
-        headers.pop(name, None)
+    """Leave of the headers, and of the path that is returned, only what cannot be a credential or a name of the
+    client's account: what is not known to be harmless does not go to a provider that it was not meant for."""
+    for name in [name for name in headers if name not in HARMLESS and not name.startswith(HARMLESS_PREFIXES)]:
+        del headers[name]
     url = urlsplit(path)
-    if "key=" not in url.query and "%" not in url.query:  # `%6bey=` is one too
+    if not url.query:
         return path
-    kept = [(name, value) for name, value in parse_qsl(url.query, keep_blank_values=True) if name != "key"]
-    return url._replace(query=urlencode(kept)).geturl()
+    given = parse_qsl(url.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in given if name in HARMLESS_QUERY]
+    return path if kept == given else url._replace(query=urlencode(kept)).geturl()
 
 
 @lru_cache(maxsize=256)

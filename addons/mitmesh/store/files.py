@@ -56,5 +56,7 @@ class Files:
         """Let go of them. What cannot be written any more is left to the next start."""
         with suppress(sqlite3.Error, OSError):
             self._worker.end(self._audit, datetime.now(UTC))
-        self._audit.close()
-        self._content.close()
+        for database in (self._audit, self._content):
+            with suppress(sqlite3.Error):  # a reader may hold it: then it stays in the -wal file, which is as good
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.close()

@@ -16,6 +16,8 @@ from mitmesh.wire.splice import Edit, Edits, dumps, splice
 
 DEPTH = 200
 """Arrays and objects within each other; agents' tool schemas reach about 20."""
+VALUES = 200_000
+"""Values in one body. A few compressed bytes can stand for millions of `[]`, which take memory and stop the process."""
 LOCATE_LIMIT = 256 * 1024
 """Bytes: where a fault has to be looked for, it is not in a larger body, for errors must stay cheap."""
 
@@ -64,9 +66,23 @@ _surrogate = re.compile(rb"\\u[dD][89a-fA-F]").search  # faster here than bytes.
 _paired = re.compile(rb"(?:[^\\]++|\\(?:[^u]|u(?![dD][89a-fA-F])|u[dD][89abAB]..\\u[dD][c-fC-F]..))*+", re.DOTALL).match
 
 
+_string = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
+def crowded(body: bytes, values: int = VALUES) -> bool:
+    """Does `body` hold more than about so many values? Cheap for what is mostly text; needs no parsing."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") <= values:
+        return False
+    bare = _string.sub(b"", body)  # what stands in strings counts as one value
+    return bare.count(b",") + bare.count(b"[") + bare.count(b"{") > values
+
+
 def parse(body: bytes, *, depth: int = DEPTH) -> Any:
-    """The document in `body`, with at most `depth` arrays and objects within each other and integers of as many
-    digits as Python takes (4300). Raises BadJSON, and nothing else, for what is not strictly JSON in UTF-8."""
+    """The document in `body`, with at most `depth` arrays and objects within each other, VALUES values, and integers
+    of as many digits as Python takes (4300). Raises BadJSON, and nothing else, for what is not strictly JSON in
+    UTF-8."""
+    if crowded(body):
+        raise BadJSON(f"more than {VALUES:,} values")
     text = _decode(body)
     try:
         doc = _strict.decode(text)
