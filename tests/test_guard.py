@@ -81,7 +81,10 @@ def test_every_stage_is_decided_of() -> None:
 @pytest.mark.parametrize("fail", FAILURES)
 @pytest.mark.parametrize(
     ("stage", "refused"),
-    [*((name, True) for name in sorted(CLOSED)), *((name, False) for name in ("cache", "meter", "metrics", "route"))],
+    [
+        *((name, True) for name in sorted(CLOSED)),
+        *((name, False) for name in ("cache", "meter", "metrics", "live", "route")),
+    ],
 )
 async def test_request(stage: str, refused: bool, fail: Callable[[], Any], caplog: pytest.LogCaptureFixture) -> None:
     """However a stage fails on a request, by its name alone the call is refused or goes on."""

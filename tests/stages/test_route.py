@@ -121,8 +121,10 @@ async def test_the_first_route_decides() -> None:
 )
 async def test_another_provider_gets_our_key(provider: str, header: str, value: str) -> None:
     """A routed call carries the configured key where that provider wants it, and nothing of the client's."""
-    headers = {"authorization": f"Bearer {MINE}", "x-api-key": MINE, "x-goog-api-key": MINE, "api-key": MINE, "accept": "b"}
-    x = exchange(rules({"id": "r", "provider": provider}), headers=headers, path=f"/v1/chat/completions?key={MINE}&alt=c")
+    names = ("x-api-key", "x-goog-api-key", "api-key")
+    headers = {"authorization": f"Bearer {MINE}", **dict.fromkeys(names, MINE), "accept": "b"}
+    path = f"/v1/chat/completions?key={MINE}&alt=c"
+    x = exchange(rules({"id": "r", "provider": provider}), headers=headers, path=path)
     await routed(x)
     assert (x.refusal, x.headers) == (None, {header: value, "accept": "b"})
     assert MINE not in x.path and x.path.endswith("?alt=c")
