@@ -174,3 +174,9 @@ def test_start_fails_without_a_vocabulary(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tokens, "load", damaged)
     with pytest.raises(tokens.VocabularyError, match="o200k_base"):
         asyncio.run(Meter().start())
+
+
+def test_numbers_that_are_none_tell_nothing() -> None:
+    """A usage of no tokens at all, as malformed numbers are read, is unknown: it is estimated, and never 0."""
+    x = metered(answer=said(usage=Usage()))
+    assert x.usage is not None and x.usage.total > 0 and x.usage.estimated

@@ -54,15 +54,15 @@ class Meter(Stage):
 
     def response(self, x: Exchange) -> None:
         """The whole answer: usage and cost are known, for JSON before it is sent, if the provider says."""
-        if x.forwarded and x.usage is None and x.answer and x.answer.complete and x.answer.usage:
-            self._book(x, x.answer.usage)
+        said = told(x.answer)
+        if x.forwarded and x.usage is None and x.answer and x.answer.complete and said:
+            self._book(x, said)
 
     def needs_settling(self, x: Exchange) -> bool:
         """Must tokens be counted by us? Cheap, and false once it was done."""
         if x.usage is not None or not x.forwarded or x.operation not in _ESTIMATED:
             return False
-        known = x.answer.usage if x.answer else None
-        if known is not None:
+        if told(x.answer) is not None:
             return not (x.answer and x.answer.complete)
         return _was_served(x)
 
@@ -74,8 +74,9 @@ class Meter(Stage):
     def finish(self, x: Exchange) -> None:
         """Usage and cost, where they are not known yet."""
         self.settle(x)
-        if x.usage is None and x.forwarded and x.answer and x.answer.usage:
-            self._book(x, x.answer.usage)
+        said = told(x.answer)
+        if x.usage is None and x.forwarded and said:
+            self._book(x, said)
 
     def _book(self, x: Exchange, usage: Usage) -> None:
         if x.operation in _FREE:
@@ -108,6 +109,11 @@ def _signed(x: Exchange) -> bool:
     return x.headers.get("authorization", "").startswith("AWS4-")
 
 
+def told(answer: Answer | None) -> Usage | None:
+    """The usage the provider told. No tokens at all, or numbers that are none, tell nothing: unknown is never 0."""
+    return answer.usage if answer and answer.usage and answer.usage.total else None
+
+
 def estimate(call: Call, answer: Answer | None) -> Usage:
     """The usage of a call, counted from its texts and from what was delivered of its answer.
 
@@ -116,7 +122,7 @@ def estimate(call: Call, answer: Answer | None) -> Usage:
     encrypted parts are not counted. `estimated` is set unless all numbers are the provider's.
     """
     delivered, reasoning = _completion(call.model, answer)
-    said = answer.usage if answer else None
+    said = told(answer)
     if said is None:
         return Usage(prompt=_prompt(call), completion=delivered, reasoning=reasoning, estimated=True)
     if said.completion >= delivered:
