@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from e2e.mesh import Mesh
-from e2e.provider import Provider
+from e2e.provider import Provider, wait_for
 from e2e.replies import ARGUMENTS, CACHED, COMPLETION, PROMPT, TEXT, VECTOR
 from e2e.sdks import KEY, QUESTION, Got, Kind, Way, ask, ask_async, make_anthropic, make_gemini, make_openai
 
@@ -27,7 +27,7 @@ def check_client(got: Got, tools: bool) -> None:
 def check_provider(got: Got, way: Way, kind: Kind, provider: Provider) -> None:
     (seen,) = provider.calls
     assert seen.body == got.sent
-    assert seen.ended == "complete"
+    wait_for(lambda: seen.ended == "complete", "the provider has sent its answer to the end")
     assert KEY in (seen.header("authorization"), seen.header("x-api-key"), seen.header("x-goog-api-key")) or (
         seen.header("authorization") == f"Bearer {KEY}"
     )

