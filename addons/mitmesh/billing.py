@@ -24,7 +24,8 @@ CODEX_HOSTS = ("chatgpt.com", "chat.openai.com")
 CLAUDE_HOST = "api.anthropic.com"
 
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".cluster.local", ".lan")
-_KEY_HEADERS = ("authorization", "x-api-key", "api-key", "x-goog-api-key")
+CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
+"""Headers in which LLM clients send their credential."""
 
 
 def billing(host: str, path: str, headers: Mapping[str, str], declared: Billing | None = None) -> Billing:
@@ -39,7 +40,7 @@ def billing(host: str, path: str, headers: Mapping[str, str], declared: Billing 
         return declared
     if (of_host := _of_host(host)) is not None:
         return of_host
-    if any(headers.get(header) for header in _KEY_HEADERS) or "?key=" in path or "&key=" in path:
+    if any(headers.get(header) for header in CREDENTIALS) or "?key=" in path or "&key=" in path:
         return Billing.METERED
     return Billing.UNKNOWN
 
@@ -58,7 +59,7 @@ def _is_plan(host: str, headers: Mapping[str, str]) -> bool:
     name = host.lower().rstrip(".")
     if name in CODEX_HOSTS and headers.get("chatgpt-account-id"):
         return True
-    sent = [(headers.get(header) or "").rpartition(" ")[2] for header in _KEY_HEADERS]
+    sent = [(headers.get(header) or "").rpartition(" ")[2] for header in CREDENTIALS]
     keys = [key for key in sent if key]
     return name == CLAUDE_HOST and bool(keys) and all(key.startswith("sk-ant-oat") for key in keys)
 

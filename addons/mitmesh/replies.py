@@ -8,11 +8,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 from mitmproxy import http
 
+from mitmesh.billing import CREDENTIALS
 from mitmesh.dialects.base import Framing, Refusal
 from mitmesh.exchange import Exchange, Origin, Target
 from mitmesh.guard import StageFailed
 from mitmesh.headers import put
-from mitmesh.stages.route import CREDENTIALS
 
 _STREAM_TYPE = {
     Framing.SSE: "text/event-stream; charset=utf-8",

@@ -11,6 +11,7 @@ from mitmesh import prices, tokens
 from mitmesh.billing import billing
 from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Provenance, Usage
 from mitmesh.exchange import Origin, Outcome
+from mitmesh.redaction.signing import is_signed
 from mitmesh.stage import Stage
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ class Meter(Stage):
     async def request(self, x: Exchange) -> None:
         """How will it be paid for? And have a stream tell its usage, where it would not."""
         x.billing = billing(x.target.host if x.target else "", x.path, x.headers, x.host.billing)
-        if not x.body or x.framing is Framing.NONE or not x.host.ask_usage or not x.rules.mesh.ask_usage or _signed(x):
+        may_ask = x.host.ask_usage and x.rules.mesh.ask_usage
+        if not may_ask or not x.body or x.framing is Framing.NONE or is_signed(x.headers):
             return
         if edit := x.dialect.ask_usage(x.body.doc):
             x.body.set(*edit)
@@ -102,11 +104,6 @@ class OnlyUsage:
     def end(self) -> Sequence[Event]:
         """Nothing is held back."""
         return ()
-
-
-def _signed(x: Exchange) -> bool:
-    """Is the body signed (SigV4)? Then a changed one is refused by the provider."""
-    return x.headers.get("authorization", "").startswith("AWS4-")
 
 
 def told(answer: Answer | None) -> Usage | None:

@@ -17,9 +17,6 @@ from mitmesh.scope import HostTable
 from mitmesh.stage import Stage
 from mitmesh.stages.scope import Scope
 
-CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
-"""Headers in which LLM clients send their credential."""
-
 # fmt: off
 HARMLESS = frozenset({
     "accept", "accept-encoding", "accept-language", "anthropic-beta", "anthropic-version", "connection",
