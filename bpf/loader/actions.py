@@ -42,11 +42,14 @@ def attach(options: argparse.Namespace, tell: Tell) -> int:
         raise RedirectError("pods by namespace or label need --pod-metadata", 2)
     if options.engine == "nft":
         return _attach_nft(options, settings, tell)
+    if options.pods and (own := [each for each in settings.proxies if each[0].is_loopback]):
+        raise RedirectError(f"pods cannot reach {show(own[0])}: give the proxy's address on this node as --proxy", 2)
     _check()
     chosen = [cgroups.find(name) for name in options.cgroup]
     names = hosts.Names(hosts.read(Path(options.rules or RULES))) if settings.host == "listed" else None
     proxy = _left_out(settings, options.proxy_cgroup)
     with programs.alone():
+        _forget_dead()
         redirection = Redirection.attach(settings, {cgroups.identity(proxy)} if proxy else set(), options.entries)
         redirection.choose_only({cgroups.identity(path) for path in chosen}, Why.ASKED)
         redirection.unchoose(MARK)
@@ -105,6 +108,7 @@ def detach(tell: Tell) -> int:
     needs.check_rights()
     said = []
     with programs.alone():
+        _forget_dead()
         if found := Redirection.found():
             found.detach()
             said.append("detached")
@@ -119,6 +123,8 @@ def detach(tell: Tell) -> int:
 def status() -> dict[str, object]:
     """What hangs there, for people and programs."""
     needs.check_rights()
+    with programs.alone():
+        _forget_dead()
     found = Redirection.found()
     engine = "bpf" if found else "nft" if nft.exists() else None
     if found is None:
@@ -182,6 +188,18 @@ def _for_run(settings: Settings) -> Redirection:
     redirection = Redirection.attach(settings)
     redirection.choose(MARK, Why.TRANSIENT)
     return redirection
+
+
+def _forget_dead() -> None:
+    """Removes empty cgroups of runs whose loader is gone (killed, or it left processes behind), and forgets their ids."""
+    for path in cgroups.root().glob("mitmesh-*-[0-9]*"):
+        if not Path("/proc", path.name.rpartition("-")[2]).exists():
+            command.left(path)
+    alive = {cgroups.identity(path) for path in cgroups.root().glob("mitmesh-run-*")}
+    if found := Redirection.found():
+        for identity, why in found.chosen().items():
+            if why is Why.RUN and identity not in alive:
+                found.unchoose(identity)
 
 
 def _check() -> None:

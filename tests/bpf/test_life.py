@@ -91,21 +91,44 @@ def test_attach_again_doubles_nothing(network: None, cgroup: Cgroup) -> None:
     assert (found["ports"], found["when_down"], found["cgroups"]) == ([8444], "pass", [])
 
 
-def test_a_killed_loader_leaves_everything_in_place(network: None, cgroup: Cgroup, listener: Listener) -> None:
+def test_a_killed_loader_leaves_everything_in_place(network: None, cgroup: Cgroup) -> None:
     """Programs outlive a loader that follows and is killed; status shows them, a new attach takes over."""
-    loader = subprocess.Popen(
-        [REDIRECT, "attach", "--cgroup", str(cgroup.path), "--pods", "all"], stderr=subprocess.PIPE, text=True
-    )
-    assert loader.stderr
-    assert "redirecting" in loader.stderr.readline()
-    first = hooks()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((OTHER, 443))
+        here = str(probe.getsockname()[0])
+    words = ["attach", "--cgroup", str(cgroup.path), "--proxy", f"{here}:8443"]
+    with socket.create_server((here, 8443)):
+        loader = subprocess.Popen([REDIRECT, *words, "--pods", "all"], stderr=subprocess.PIPE, text=True)
+        assert loader.stderr
+        assert "redirecting" in loader.stderr.readline()
+        first = hooks()
+        loader.kill()
+        loader.wait()
+        assert where(cgroup, OTHER) == [f"{here} 8443"]
+        assert status()["cgroups"] == [f"/{cgroup.name}"]
+        redirect(*words)
+        assert hooks() == first
+        assert where(cgroup, OTHER) == [f"{here} 8443"]
+
+
+def test_a_run_whose_loader_was_killed_is_forgotten(network: None, cgroup: Cgroup) -> None:
+    """Its cgroup and its entry go with the next status, once its processes have ended; not before."""
+    redirect("attach", "--cgroup", str(cgroup.path))
+    loader = subprocess.Popen([REDIRECT, "run", "--", "sh", "-c", "echo up; exec sleep 60"], stdout=subprocess.PIPE)
+    assert loader.stdout
+    assert loader.stdout.readline() == b"up\n"
+    folder = cgroup_root() / f"mitmesh-run-{loader.pid}"
     loader.kill()
     loader.wait()
-    assert where(cgroup, OTHER) == ["127.0.0.1 8443"]
+    assert f"/{folder.name}" in status()["cgroups"]
+    for pid in (folder / "cgroup.procs").read_text().split():
+        os.kill(int(pid), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        status()
+        time.sleep(0.1)
+    assert not folder.exists()
     assert status()["cgroups"] == [f"/{cgroup.name}"]
-    redirect("attach", "--cgroup", str(cgroup.path))
-    assert hooks() == first
-    assert where(cgroup, OTHER) == ["127.0.0.1 8443"]
 
 
 def test_another_version_takes_over_without_a_gap(

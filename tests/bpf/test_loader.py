@@ -349,3 +349,14 @@ def test_a_silent_kubelet_changes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     here["v"] = tmp_path  # new, and the kubelet is silent
     assert watch.chosen() == watch.chosen() == chosen
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "proxy", [[], ["--proxy", "[::1]:8443"], ["--proxy", "10.0.0.1:8443", "--proxy", "[::1]:8443"]]
+)
+def test_pods_need_a_proxy_they_can_reach(proxy: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A pod's loopback is its own: refused in one line, before anything is attached."""
+    assert cli.main(["attach", "--pods", "all", *proxy]) == 2
+    error = capsys.readouterr().err
+    assert "pods cannot reach" in error
+    assert error.count("\n") == 1
