@@ -191,7 +191,7 @@ def _for_run(settings: Settings) -> Redirection:
 
 
 def _forget_dead() -> None:
-    """Removes empty cgroups of runs whose loader is gone (killed, or it left processes behind), and forgets their ids."""
+    """Removes empty cgroups of runs whose loader is gone (killed, or processes outlived it); forgets their ids."""
     for path in cgroups.root().glob("mitmesh-*-[0-9]*"):
         if not Path("/proc", path.name.rpartition("-")[2]).exists():
             command.left(path)
