@@ -26,12 +26,12 @@ ORDER = (
     "identity",  # who calls decides which rules hold
     "policy",  # may they, at all
     "guard",  # is what they say harmful
+    "route",  # who would serve it: rules of redaction, prices and the cache's key depend on the provider
     "redact",  # nothing after this line sees personal data or secrets
+    "meter",  # how it is paid for: dollars count only where they are
     "quota",  # may they still; before the cache, so that a refused caller learns nothing from it
     "cache",  # was it answered already
-    "route",  # who serves it
     "commit",  # the audit's row is opened: the last step before anything leaves
-    "meter",  # what it used and cost
     "metrics",  # counts, of what all others decided
     "live",  # tells those who watch
 )

@@ -82,7 +82,8 @@ class Redact(Stage):
     async def request(self, x: Exchange) -> None:
         """Replace what must not leave. A finder that fails raises, and the call is refused."""
         x.notes[STORED_TEXTS] = Withheld()  # until all is well
-        if (rule := x.rules.pii.output).action != "allow" and x.operation is Operation.CHAT and x.body:
+        looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
+        if (rule := x.rules.pii.output).action != "allow" and looked_at:
             said = "\0".join(text.text for text in x.call.texts)
             x.local = lambda x: self.output.serve(x, said, rule)
         history = x.call.history_at_provider
