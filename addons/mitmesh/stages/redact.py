@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Event, Framing, Operation, Text
 from mitmesh.exchange import Action, Mode
-from mitmesh.redaction.members import members, write_members
+from mitmesh.redaction.members import members, woven, write_members
 from mitmesh.redaction.output import Output
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
@@ -91,15 +91,15 @@ class Redact(Stage):
         known = await self.vault.load(caller, history) if history else None
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None
-        others = members(doc)
-        redaction = await self._redaction(x, [*x.call.texts, *others], names)
+        texts, odd = woven(x.call.texts, members(doc))
+        redaction = await self._redaction(x, texts, names)
         state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
         if state.table:
             state.structured = x.dialect.structured(doc)
             if x.dialect.keeps(doc) or history:
                 state.caller, state.conversation = caller, [history] if history else []
         x.notes[self.name] = state
-        self._write(x, redaction, others)
+        self._write(x, redaction, texts, odd)
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
@@ -117,26 +117,22 @@ class Redact(Stage):
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
 
-    def _write(self, x: Exchange, redaction: Redaction, others: Sequence[Text]) -> None:
-        """Put the result into the exchange: verdicts, what is sent, what is stored. The last of the texts that were
-        looked at are `others`, which are no text positions and are not stored."""
+    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], odd: frozenset[int]) -> None:
+        """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `odd` are members of
+        the body, which are no text positions and are not stored."""
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
-        texts, sent, stored = x.call.texts, redaction.sent, redaction.stored
-        count = len(texts)
-        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in stored.items() if index < count}
-        for index, new in sent.items():
-            if index < count:
+        sent, stored = redaction.sent, redaction.stored
+        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in stored.items() if index not in odd}
+        # If nothing is sent, nothing else is stored whatever the rules keep.
+        for index, new in {**sent, **(stored if x.refusal else {})}.items():
+            if index not in odd:
                 texts[index].text = new
-        if x.refusal:  # nothing is sent, so nothing else is stored whatever the rules keep
-            for index, new in stored.items():
-                if index < count:
-                    texts[index].text = new
-        elif x.body:
+        if x.body and not x.refusal:
             for index, new in sent.items():
-                if index < count:
+                if index not in odd:
                     x.body.set(texts[index].path, new)
-            write_members(x.body, others, {index - count: new for index, new in sent.items() if index >= count})
+            write_members(x.body, texts, {index: new for index, new in sent.items() if index in odd})
 
     def _decide(self, x: Exchange, decision: Decision, reason: str) -> None:
         if decision.action == "refuse":
