@@ -48,9 +48,7 @@ def members(doc: Any) -> list[Text]:
         path, node = todo.pop()
         below: list[tuple[Path, Any]] = []
         if type(node) is dict:
-            for key in node:
-                if not (key.isidentifier() and key.isascii() and len(key) < _SHORT_NAME) and _odd(key):
-                    found.append(Text((*path, key), Provenance.METADATA, key))
+            found += [Text((*path, key), Provenance.METADATA, key) for key in node if not _usual(key) and _odd(key)]
             steps: Iterable[tuple[str | int, Any]] = node.items()
         else:
             steps = enumerate(node) if type(node) is list else ()
@@ -120,6 +118,10 @@ def _provenance(path: Path, beside: Text | None) -> Provenance:
         if provenance := _FIELDS.get(str(step)):
             return provenance
     return beside.provenance if beside and beside.path[:2] == path[:2] else Provenance.METADATA
+
+
+def _usual(key: str) -> bool:
+    return key.isidentifier() and key.isascii() and len(key) < _SHORT_NAME
 
 
 def _odd(key: str) -> bool:
