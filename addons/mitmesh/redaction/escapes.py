@@ -46,6 +46,10 @@ class EscapedText:
         """The parts of a span that can be edited: all of it."""
         return [(start, end)]
 
+    def written(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The same, as places in the text as written."""
+        return [(self._place(start), self._place(end))]
+
     def edited(self, edits: Iterable[tuple[int, int, str]]) -> str:
         """The text as written with these edits (in order, places as read)."""
         out, copied = [], 0

@@ -71,6 +71,13 @@ class JsonView:
                 ]
         return [(left, right) for left, right in found if left < right]
 
+    def written(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The same parts, as places in the text as written."""
+        return [
+            (self._all()[self._index(left)].written(left), self._all()[self._index(left)].written(right))
+            for left, right in self.within(start, end)
+        ]
+
     def edited(self, edits: Iterable[Edit]) -> str:
         """The JSON text with these edits (in order, each within one part); new text needs no escapes."""
         out, copied = [], 0

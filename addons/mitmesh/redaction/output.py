@@ -21,6 +21,8 @@ from mitmesh.dialects.base import Event, Framing, Refusal
 from mitmesh.exchange import Action, Exchange, Mode, Origin
 from mitmesh.loopback import Head
 from mitmesh.redaction.findings import FinderFailed
+from mitmesh.redaction.jsonview import view_of
+from mitmesh.redaction.restore import besides
 from mitmesh.redaction.window import Window, masked
 from mitmesh.wire.frames import framer
 from mitmesh.wire.jsontext import Body
@@ -153,12 +155,16 @@ class _Look:
         return [head, body.render()]
 
     async def _mask(self, body: Body) -> None:
-        texts = self._x.dialect.answer_texts(body.doc)
-        for text, findings in zip(texts, await self._finder.find([text.text for text in texts]), strict=True):
-            news = [f for f in findings if not self._known(text.text[f.start : f.end])]
+        texts = [(text.path, text.text, text.is_json) for text in self._x.dialect.answer_texts(body.doc)]
+        texts += besides(body.doc)
+        views = [view_of(text, is_json=is_json) for _, text, is_json in texts]
+        read = [view.text if view else text for view, (_, text, _) in zip(views, texts, strict=True)]
+        found = await self._finder.find(read)
+        for (path, text, is_json), view, said, findings in zip(texts, views, read, found, strict=True):
+            news = [f for f in findings if not self._known(said[f.start : f.end])]
             if news and self._seen(f.type for f in news):
-                spans = [(f.start, f.end) for f in news]
-                body.set(text.path, masked(text.text, 0, spans, is_json=text.is_json))
+                spans = [span for f in news for span in (view.written(f.start, f.end) if view else [(f.start, f.end)])]
+                body.set(path, masked(text, 0, spans, is_json=is_json))
 
     def _known(self, value: str) -> bool:
         return value in self._said

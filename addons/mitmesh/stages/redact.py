@@ -84,7 +84,8 @@ class Redact(Stage):
         x.notes[STORED_TEXTS] = Withheld()  # until all is well
         looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
-            said = "\0".join(text.text for text in x.call.texts)
+            views = views_of(x.call.texts)
+            said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
         history = x.call.history_at_provider
         caller = x.credential or x.client
