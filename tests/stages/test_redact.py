@@ -116,6 +116,59 @@ async def test_names_in_tool_inputs(stage: Redact) -> None:
     assert names == [{"<EMAIL_2>": 1}] * 2
 
 
+@pytest.mark.parametrize(
+    ("raw", "kind", "left"),
+    [
+        (b'{"q": "ann@example.com"}\n{"q": "bob@example.com"}\n', "application/jsonl",
+         b'{"q": "<EMAIL_1>"}\n{"q": "<EMAIL_2>"}\n'),
+        (b"mail=ann%40example.com&x=1", "application/x-www-form-urlencoded", b"mail=%3CEMAIL_1%3E&x=1"),
+        (b"write to ann@example.com", "text/plain", b"write to <EMAIL_1>"),
+    ],
+)  # fmt: skip
+async def test_no_json(stage: Redact, raw: bytes, kind: str, left: bytes) -> None:
+    """A body on a path of no known dialect need not be JSON."""
+    x = exchange("generic", raw, content_type=kind)
+    await stage.request(x)
+    assert sent(x) == left
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("/v1/other?user=ann%40example.com&key=sk-12345678&a=1", "/v1/other?user=%3CEMAIL_1%3E&key=sk-12345678&a=1"),
+        ("/v1/users/ann@example.com/x", "/v1/users/%3CEMAIL_1%3E/x"),
+        ("/v1/users/ann%40example.com?x", "/v1/users/%3CEMAIL_1%3E?x"),
+        ("/v1/other?a=b%2Fc&d", "/v1/other?a=b%2Fc&d"),
+    ],
+)
+async def test_url(stage: Redact, path: str, left: str) -> None:
+    """Values in the URL leave as placeholders, but the credential that is for the provider."""
+    x = exchange("generic", {"a": "b"}, path)
+    await stage.request(x)
+    assert x.path == left
+
+
+@pytest.mark.parametrize("model", [ANN, "sk-abcdefghijkl"])
+@pytest.mark.parametrize("mode", Mode)
+async def test_model(stage: Redact, model: str, mode: Mode) -> None:
+    """A model's name that holds a value is not shown as it is anywhere."""
+    x = exchange("openai_chat", {"model": model, "messages": [{"role": "user", "content": "hi"}]}, rules_=rules(mode))
+    await stage.request(x)
+    assert model not in (x.call.model or "") and (x.call.model or "").startswith("<")
+    assert (model.encode() in sent(x)) is (mode is Mode.OBSERVE)
+
+
+async def test_session(stage: Redact) -> None:
+    """A session that is named by a value is told from others, and its name is not kept."""
+    seen = []
+    for session in (ANN, BOB, ANN):
+        x = exchange("openai_chat", chat("hi"))
+        x.call.session = session
+        await stage.request(x)
+        seen.append(x.call.session)
+    assert seen[0] == seen[2] != seen[1] and not {ANN, BOB} & set(seen)
+
+
 async def test_rules_for_tool_calls(tmp_path: Path) -> None:
     """A rule for tool calls holds for the numbers in them."""
     stage = Redact(tmp_path / "data", Finder(NUMBERS))

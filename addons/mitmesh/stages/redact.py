@@ -9,8 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.dialects.base import Event, Framing, Operation, Text
+from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
+from mitmesh.redaction import address
 from mitmesh.redaction.members import members, woven, write_members
 from mitmesh.redaction.output import Output
 from mitmesh.redaction.placeholders import Names, Table
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 _OFF_LOOP = 200_000
 """Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
+MODEL, SESSION = ("model",), ("session",)
+_NAME = 12
+"""Characters; in a shorter name there is no room for a value."""
 _ACTIONS = {"refuse": Action.REFUSE, "allow": Action.ALLOW}
 
 
@@ -93,7 +97,8 @@ class Redact(Stage):
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
-        redaction = await self._redaction(x, texts, names)
+        beside = [*address.said(x.path), *_claims(x)]
+        redaction = await self._redaction(x, [*texts, *beside], names)
         state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
         if state.table:
             state.structured = x.dialect.structured(doc)
@@ -101,6 +106,7 @@ class Redact(Stage):
                 state.caller, state.conversation = caller, [history] if history else []
         x.notes[self.name] = state
         self._write(x, redaction, texts, odd)
+        self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
@@ -124,16 +130,31 @@ class Redact(Stage):
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
         sent, stored = redaction.sent, redaction.stored
-        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in stored.items() if index not in odd}
+        own = set(range(len(texts))) - odd
+        x.notes[STORED_TEXTS] = {texts[index].path: stored[index] for index in own & stored.keys()}
         # If nothing is sent, nothing else is stored whatever the rules keep.
         for index, new in {**sent, **(stored if x.refusal else {})}.items():
-            if index not in odd:
+            if index in own:
                 texts[index].text = new
         if x.body and not x.refusal:
-            for index, new in sent.items():
-                if index not in odd:
-                    x.body.set(texts[index].path, new)
-            write_members(x.body, texts, {index: new for index, new in sent.items() if index in odd})
+            for index in own & sent.keys():
+                x.body.set(texts[index].path, sent[index])
+            write_members(x.body, texts, {index: sent[index] for index in odd & sent.keys()})
+
+    def _write_beside(self, x: Exchange, redaction: Redaction, beside: dict[int, Text]) -> None:
+        """The same for what is said besides the body: the URL, and claims that audit and metrics would show."""
+        sent = {text.path: redaction.sent[index] for index, text in beside.items() if index in redaction.sent}
+        for index, text in beside.items():
+            new = redaction.stored.get(index) or redaction.sent.get(index)
+            if new and text.path == MODEL:
+                x.call.model = new
+            elif new and text.path == SESSION:
+                x.call.session = self._hash(text.text)  # a placeholder would be the same in other sessions
+        sent.pop(SESSION, None)
+        if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
+            x.body.set(MODEL, new)
+        if sent and not x.refusal:
+            x.path = address.rewritten(x.path, sent)
 
     def _decide(self, x: Exchange, decision: Decision, reason: str) -> None:
         if decision.action == "refuse":
@@ -221,6 +242,12 @@ class Redact(Stage):
         if self.vault.failures:
             said["warning"] = f"{self.vault.failures} writes to the vault failed"
         return said
+
+
+def _claims(x: Exchange) -> list[Text]:
+    """The model's and the session's name, where there is room for a value in them."""
+    claims = ((MODEL, x.call.model), (SESSION, x.call.session))
+    return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > _NAME]
 
 
 class _Keeping:
