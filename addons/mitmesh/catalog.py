@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mitmesh.exchange import Exchange
 from mitmesh.redaction.finder import Finder
+from mitmesh.redaction.output import Proxy
 from mitmesh.stage import Stage
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.identity import Identity
@@ -29,12 +30,14 @@ class Site:
     demo: Callable[[Exchange], AsyncIterator[bytes]] | None = None
     trust: str | None = None
     """A file of CA certificates for providers, in place of the usual ones."""
+    proxy: Proxy | None = None
+    """The corporate proxy through which all leaves (mitmproxy's mode `upstream:`)."""
 
 
 CATALOG: dict[str, Callable[[Site], Stage]] = {
     "scope": lambda _: Scope(),
     "identity": lambda _: Identity(),
-    "redact": lambda site: Redact(site.data, Finder(), site.trust),
+    "redact": lambda site: Redact(site.data, Finder(), site.trust, site.proxy),
     "route": lambda site: Route(site.demo),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),

@@ -14,6 +14,8 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
+
 from mitmesh import ca, demo, gateway, options, pac
 from mitmesh.ca.signing import Store
 from mitmesh.catalog import CATALOG, Site
@@ -23,6 +25,7 @@ from mitmesh.house import House, Phase
 from mitmesh.kernel import Kernel
 from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
+from mitmesh.redaction.output import Proxy
 from mitmesh.rules import RulesError, fingerprint, load
 from mitmesh.scope import HostTable
 from mitmesh.stages.commit import Commit
@@ -75,7 +78,8 @@ class Life:
             self._signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
             self._seen = rules_seen, ca.fingerprint(self._data / "ca")
             trust = self._options.ssl_verify_upstream_trusted_ca
-            site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None, trust)
+            serve = demo.serve if self._options.mesh_demo else None
+            site = Site(self._data, self._names, serve, trust, self._corporate())
             stages = [CATALOG[name](site) for name in self._names]
             self.house = House(stages, rules, HostTable(rules.hosts), Loopback())
             self.house.configure(rules, self.house.table)
@@ -198,6 +202,15 @@ class Life:
             self.house.gateway_spec = f"{gateway.SPEC}@{host}:{port or _free()}"
             modes.append(self.house.gateway_spec)
         return modes
+
+    def _corporate(self) -> Proxy | None:
+        """The proxy that mitmproxy's `upstream:` mode names; what we send ourselves goes through it too."""
+        modes = (ProxyMode.parse(spec) for spec in self._options.mode)
+        upstream = next((mode for mode in modes if isinstance(mode, UpstreamMode)), None)
+        if upstream is None:
+            return None
+        host, port = upstream.address
+        return Proxy(f"{upstream.scheme}://{f'[{host}]' if ':' in host else host}:{port}", self._options.upstream_auth)
 
     def _watch(self, calls: Calls) -> None:
         """Wire what is read when asked: /health, /metrics and /live."""
