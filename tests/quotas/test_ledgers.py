@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from quotas.conftest import NOON, Clock
 
 from mitmesh.quotas.ledger import ALL, Grant, Key, Ledger, Standing, Want, refused
+from quotas.conftest import NOON, Clock
 
 LEASE = 60
 KEY = Key("team-month", "tokens/month", "team=red")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -19,6 +19,8 @@ PREFIX = "{mitmesh}:quota:"
 """Every key begins with it; the braces keep them on one node of a cluster."""
 SECONDS = 2.0
 """How long Redis has to answer."""
+CONNECTIONS = 16
+"""At most so many to Redis; who finds none free waits."""
 _LUA = (Path(__file__).parent / "ledger.lua").read_text()
 
 
@@ -27,9 +29,15 @@ class RedisLedger:
 
     def __init__(self, url: str, clock: Callable[[], float] | None = None, prefix: str = PREFIX) -> None:
         # No retries: a decision that was carried out and whose answer was lost must not be made twice.
-        self._redis: Redis = Redis.from_url(
-            url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, retry=Retry(NoBackoff(), 0), max_connections=64
+        pool = BlockingConnectionPool.from_url(
+            url,
+            socket_timeout=SECONDS,
+            socket_connect_timeout=SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=CONNECTIONS,
+            timeout=SECONDS,
         )
+        self._redis: Redis = Redis(connection_pool=pool)
         self._script, self._clock, self._prefix = self._redis.register_script(_LUA), clock, prefix
 
     async def reserve(self, call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
@@ -70,6 +78,7 @@ class RedisLedger:
     async def close(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+        await self._redis.connection_pool.disconnect()
 
     async def _run(self, op: str, **asked: Any) -> Any:
         if self._clock is not None:
