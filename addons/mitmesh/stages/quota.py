@@ -58,9 +58,10 @@ class Quota(Stage):
 
     async def stop(self) -> None:
         """Settle what is open."""
-        for books in (*self._retired, self._books):
-            if books:
-                await books.stop()
+        books, self._books, self._retired = [*self._retired, self._books], None, []
+        for each in books:
+            if each:
+                await each.stop()
 
     async def request(self, x: Exchange) -> None:
         """Refuse with 429 what does not fit, with 503 where nobody can say, and set aside the rest."""
