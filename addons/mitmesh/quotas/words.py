@@ -6,7 +6,6 @@ from urllib.parse import unquote
 
 from mitmesh.quotas.ledger import Standing
 from mitmesh.quotas.plan import Match
-from mitmesh.replies import dollars
 from mitmesh.rules.quotas import Limit
 
 _SPANS = {"minute": "this minute", "hour": "this hour", "day": "today", "month": "this month", "total": "in all"}
@@ -22,9 +21,9 @@ def number(unit: str, amount: int) -> str:
     """An amount in its smallest unit, without the unit's name."""
     if unit != "dollars":
         return f"{amount:,}"
-    whole = dollars(abs(amount)).rstrip("0")
-    whole, _, part = whole.partition(".")
-    return f"{'-' if amount < 0 else ''}${int(whole):,}.{part:0<2}"
+    whole, micro = divmod(abs(amount), 1_000_000)
+    part = f"{micro:06d}".rstrip("0")
+    return f"{'-' if amount < 0 else ''}${whole:,}.{part:0<2}"
 
 
 def of(unit: str, used: int, most: int) -> str:

@@ -88,6 +88,29 @@ class Limit(_Model):
         return self
 
 
+def team_limits(rules: Quotas, spec: str, warn_at: int, hard_stop_at: int) -> Quotas:
+    """The rules with AgentMesh's limits before them: `spec` is `team=tokens`, several with commas, a calendar month
+    each. Raises ValueError that says what is wrong."""
+    found = []
+    for pair in filter(None, spec.split(",")):
+        team, _, tokens = pair.rpartition("=")
+        if not team.strip() or not tokens.strip().isdecimal():
+            raise ValueError(f"a team's limit must be TEAM=TOKENS, such as engineering=2000000; it is {pair!r}")
+        name = team.strip()
+        found.append(
+            Limit(
+                id=f"team-limit:{name}",
+                unit="tokens",
+                limit=tokens.strip(),
+                per="month",
+                team=name,
+                warn_at=warn_at,
+                hard_stop_at=hard_stop_at,
+            )
+        )
+    return rules.model_copy(update={"limits": [*found, *rules.limits]}) if found else rules
+
+
 class Loops(_Model):
     """An agent that goes round in circles: the same session says the same, or nearly, again and again."""
 
