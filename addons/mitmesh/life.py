@@ -30,6 +30,7 @@ from mitmesh.scope import HostTable
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.live import Live
 from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.quota import Quota
 from mitmesh.store.errors import AuditError
 
 if TYPE_CHECKING:
@@ -213,6 +214,8 @@ class Life:
             metrics.watched.stage_failures = lambda: house.guard.failures
             if commit:
                 metrics.watched.audit = commit.counters
+            if quota := next((stage for stage in house.stages if isinstance(stage, Quota)), None):
+                metrics.watched.quota, metrics.watched.quota_lost = quota.rows, quota.lost
         rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None
         live = next((stage for stage in house.stages if isinstance(stage, Live)), None)
         if live:

@@ -171,6 +171,12 @@ def test_requests_warn_and_stop(limited: Mesh, provider: Provider, user: str) ->
     metrics = limited.control("/metrics").decode()
     assert 'mesh_verdicts_total{action="refuse",mode="enforce",rule="user-calls",stage="quota"}' in metrics
 
+    def told() -> bool:
+        text = limited.control("/metrics").decode()
+        return 'mesh_quota_fullest_ratio{limit="user-calls",unit="requests"} 1.0' in text
+
+    wait_for(told, "how full the limits are")
+
 
 @pytest.mark.slow
 def test_a_call_gets_the_cap(limited: Mesh, provider: Provider, user: str) -> None:

@@ -39,10 +39,15 @@ class Books:
         self._tasks: set[asyncio.Task[None]] = set()
         self._turning: asyncio.Task[None] | None = None
 
+    def begin(self) -> None:
+        """Look at the ledger from now on, in the background; whoever reserves begins it too."""
+        if self._turning is None:
+            self._turning = asyncio.create_task(self._turns())
+
     async def reserve(self, call: str, wants: Sequence[Want]) -> list[Standing]:
         """Ask for a call, or for more of it. Raises LedgerAway. Whoever is cancelled here has to `settle` all the same:
         the ledger may have done it."""
-        self._turn()
+        self.begin()
         task = self._running[call] = asyncio.create_task(self.ledger.reserve(call, wants, self.lease))
         task.add_done_callback(self._note)
         standings = await asyncio.shield(task)
@@ -89,10 +94,6 @@ class Books:
         for call, spent in list(self._unsettled.items()):
             await self.ledger.settle(call, spent)
             del self._unsettled[call]
-
-    def _turn(self) -> None:
-        if self._turning is None:
-            self._turning = asyncio.create_task(self._turns())
 
     async def _turns(self) -> None:
         """Beats at a quarter of the lease, and looks at the ledger."""

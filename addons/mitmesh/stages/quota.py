@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Framing, Operation
@@ -12,9 +12,10 @@ from mitmesh.exchange import Action, Mode
 from mitmesh.quotas import plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
-from mitmesh.quotas.ledger import Count, Ledger, LedgerAway, Standing
+from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch
 from mitmesh.quotas.plan import Match, Need
+from mitmesh.quotas.rows import Row, rows
 from mitmesh.quotas.streams import Held, Stream
 from mitmesh.quotas.windows import NEVER
 from mitmesh.redaction.signing import is_signed
@@ -23,7 +24,7 @@ from mitmesh.stage import Stage
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange, Verdict
     from mitmesh.rules import Rules
-    from mitmesh.rules.quotas import Quotas
+    from mitmesh.rules.quotas import Limit, Quotas
     from mitmesh.stage import Transform
 
 UNCAPPED = "/backend-api/"
@@ -42,7 +43,7 @@ class Quota(Stage):
         self._source: tuple[Any, ...] | None = None
         self._retired: list[Books] = []
         self._prompts, self._loops = Prompts(), Watch()
-        self._limits = 0
+        self._limits: Sequence[Limit] = ()
 
     def configure(self, rules: Rules) -> None:
         """Open the ledger that the rules name; counts stay where they are. Raises RulesError for one without an
@@ -54,7 +55,12 @@ class Quota(Stage):
             if self._books:
                 self._retired.append(self._books)  # calls that began with it settle there
             self._books, self._source = books, source
-        self._limits = len(wanted.limits)
+        self._limits = wanted.limits
+
+    async def start(self) -> None:
+        """See how full the limits are, for who asks before the first call."""
+        if self._books and self._limits:
+            self._books.begin()
 
     async def stop(self) -> None:
         """Settle what is open."""
@@ -101,16 +107,16 @@ class Quota(Stage):
     def health(self) -> dict[str, Any]:
         """How many limits there are, and why they cannot be counted."""
         books = self._books
-        said: dict[str, Any] = {"limits": self._limits}
+        said: dict[str, Any] = {"limits": len(self._limits)}
         return {**said, "problem": books.problem} if books and books.problem and self._limits else said
 
-    def counts(self) -> list[Count]:
-        """How full the limits were, when it was last looked (at most seconds ago)."""
-        return self._books.counts if self._books else []
+    def rows(self) -> list[Row]:
+        """How full the limits were, when it was last looked (seconds ago)."""
+        return list(rows(self._limits, self._books.counts, (), self._clock())) if self._books else []
 
-    def counters(self) -> Iterator[tuple[str, int]]:
-        """Numbers for metrics: settlements lost."""
-        yield "lost", sum(books.lost for books in (*self._retired, self._books) if books)
+    def lost(self) -> int:
+        """Calls that could not be settled, because the ledger was away for too long."""
+        return sum(books.lost for books in (*self._retired, self._books) if books)
 
     # --- before the call ---
 
