@@ -33,7 +33,7 @@ class Books:
         """How full things were when it was last looked."""
         self.lost = 0
         """Settlements that were dropped."""
-        self._running: dict[str, asyncio.Task[list[Standing]]] = {}
+        self._running: dict[str, asyncio.Future[list[Standing]]] = {}
         self._lapsed: set[str] = set()
         self._unsettled: dict[str, Mapping[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,7 +48,7 @@ class Books:
         """Ask for a call, or for more of it. Raises LedgerAway. Whoever is cancelled here has to `settle` all the same:
         the ledger may have done it."""
         self.begin()
-        task = self._running[call] = asyncio.create_task(self.ledger.reserve(call, wants, self.lease))
+        task = self._running[call] = asyncio.ensure_future(self.ledger.reserve(call, wants, self.lease))
         task.add_done_callback(self._note)
         standings = await asyncio.shield(task)
         self._lapsed.discard(call)
@@ -77,7 +77,7 @@ class Books:
             log.error("quota: %d calls could not be settled: %s", len(self._unsettled), self.problem)
         await self.ledger.close()
 
-    async def _settle(self, call: str, asked: asyncio.Task[list[Standing]] | None, spent: Mapping[str, int]) -> None:
+    async def _settle(self, call: str, asked: asyncio.Future[list[Standing]] | None, spent: Mapping[str, int]) -> None:
         self._lapsed.discard(call)
         if asked:
             await asyncio.wait({asked})
@@ -111,7 +111,7 @@ class Books:
             except LedgerAway as away:
                 self._away(away)
 
-    def _note(self, task: asyncio.Task[list[Standing]]) -> None:
+    def _note(self, task: asyncio.Future[list[Standing]]) -> None:
         if task.cancelled():
             return
         error = task.exception()

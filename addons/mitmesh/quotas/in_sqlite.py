@@ -6,10 +6,10 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mitmesh.quotas.ledger import ALL, Count, Grant, Key, LedgerAway, Standing, Want, refused
+from mitmesh.quotas.thread import Worker
 from mitmesh.store.database import connect, migrate, transaction
 from mitmesh.store.keys import locked, make_folder
 from mitmesh.store.migrations import quota
@@ -37,11 +37,11 @@ class SqliteLedger:
     def __init__(self, data: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = data / FILE, clock
         self._conn: sqlite3.Connection | None = None
-        self._thread = ThreadPoolExecutor(1, "mesh-quota")
+        self._worker = Worker("mesh-quota")
 
-    async def reserve(self, call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
-        """See Ledger."""
-        return await self._run(lambda conn, now: _reserve(conn, now, call, wants, lease))
+    def reserve(self, call: str, wants: Sequence[Want], lease: int) -> asyncio.Future[list[Standing]]:
+        """See Ledger. Begun when it returns, and done whoever waits: a task around it would cost as much again."""
+        return self._run(lambda conn, now: _reserve(conn, now, call, wants, lease))
 
     async def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """See Ledger."""
@@ -72,11 +72,11 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Let go of file and thread, when what was asked before is done."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._let_go)
-        self._thread.shutdown(wait=False)
+        await self._worker.run(self._let_go)
+        self._worker.end()
 
-    async def _run[T](self, work: Callable[[sqlite3.Connection, int], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+    def _run[T](self, work: Callable[[sqlite3.Connection, int], T]) -> asyncio.Future[T]:
+        return self._worker.run(lambda: self._transact(work))
 
     def _transact[T](self, work: Callable[[sqlite3.Connection, int], T]) -> T:
         """In the thread: one transaction. After a failure the file is opened anew, for it may have been mended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class Key:
         return cls(*text.split("\x1f", 2))
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # not frozen, which costs three times as much to make
 class Want:
     """What a call would take of one count, in its smallest unit: `sunk` is spent once the call is sent (the prompt),
     `rest` may be (the output). `most` is the hard stop without grants; `binding` false only tells, and takes anyway.
@@ -51,7 +51,7 @@ class Want:
     binding: bool = True
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)  # the same
 class Standing:
     """How a count stood before the call: used, reserved by other calls, and granted beyond the limit for a time.
     `over`: the call does not fit."""
@@ -89,7 +89,7 @@ class Ledger(Protocol):
     """Counts that several processes share. Every method raises LedgerAway where it cannot know, and then nothing of
     it is done that would let more through. All clocks are whole seconds since 1970; leases are in seconds."""
 
-    async def reserve(self, call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
+    def reserve(self, call: str, wants: Sequence[Want], lease: int) -> Awaitable[list[Standing]]:
         """Take all of it, or, where a binding one does not fit, nothing. A call that holds something already gets it
         on top. The standings are in the order of `wants`; it was refused if any binding one is `over`."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ NOW = Window(0, 0, 0, NEVER, NEVER)
 """The window of concurrent calls."""
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Match:
     """A limit that a call comes under: its count, its window, and whether it refuses. `unpriced`: it is in dollars, the
     call has no price, and its tokens are counted instead."""
@@ -98,8 +99,14 @@ def _subject(limit: Limit, x: Exchange, tariff: Tariff | None) -> str | None:
             return None
         else:
             shown = wanted
-        parts.append(f"{name}={quote(shown, safe=' @.:/*-')}")
+        parts.append(f"{name}={_quoted(shown)}")
     return ",".join(parts)
+
+
+@lru_cache(maxsize=4096)
+def _quoted(value: str) -> str:
+    """A name as part of a subject: without the comma and sign that part them."""
+    return quote(value, safe=" @.:/*-")
 
 
 def _value(name: str, x: Exchange) -> str | None:

@@ -33,14 +33,15 @@ class Held:
 
     def __init__(self, books: Books, found: Sequence[Match], need: Need, tariff: Tariff | None) -> None:
         self.books, self.found, self.need, self.tariff = books, found, need, tariff
+        self.asked: Sequence[Want] = ()
         self.standings: Sequence[Standing] = ()
         self.settled = False
 
     async def take(self, x: Exchange) -> bool:
         """Reserve what the call needs to begin; was it granted? Raises LedgerAway."""
-        asked = plan.wants(self.found, self.need, self.tariff)
-        self.standings = await self.books.reserve(x.id, asked)
-        return not refused(asked, self.standings)
+        self.asked = plan.wants(self.found, self.need, self.tariff)
+        self.standings = await self.books.reserve(x.id, self.asked)
+        return not refused(self.asked, self.standings)
 
     def settle(self, x: Exchange) -> None:
         """Give back what it did not use."""
@@ -99,9 +100,8 @@ class Stream:
         """How much output there could be at most, as the limits stood when the call began, and which is the lowest."""
         held, most = self._held, 10**9
         more = {want.key: want for want in plan.more(held.found, held.need, STEP, held.tariff)}
-        taken = plan.wants(held.found, held.need, held.tariff)
         lowest: tuple[Match | None, Standing | None] = (None, None)
-        for match, want, standing in zip(held.found, taken, held.standings, strict=False):
+        for match, want, standing in zip(held.found, held.asked, held.standings, strict=False):
             rate = more[match.key].rest if match in self._binding else 0
             left = want.most + standing.granted - standing.used - standing.reserved - want.sunk - want.rest
             if rate and held.need.output + left * STEP // rate < most:

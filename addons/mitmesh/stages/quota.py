@@ -180,7 +180,7 @@ class Quota(Stage):
     def _judge(self, x: Exchange, held: Held, fits: bool) -> None:
         """Record what each limit says; the fullest one is named first, and its percentage told on the answer."""
         said = sorted(zip(held.found, held.standings, strict=True), key=_fullness, reverse=True)
-        asked = {want.key: want.sunk + want.rest for want in plan.wants(held.found, held.need, held.tariff)}
+        asked = {want.key: want.sunk + want.rest for want in held.asked}
         x.answer_headers["x-mesh-quota-pct"] = f"{words.percent(*said[0])}%"
         for match, standing in said:
             if standing.over and (match.mode is Mode.OBSERVE or not fits):

@@ -186,11 +186,9 @@ def ledger(db: Database) -> None:
         "create table counts (key text, slot integer, used integer not null, reserved integer not null, "
         "expires integer not null, primary key (key, slot)) without rowid"
     )
-    db.execute("create index counts_expires on counts (expires)")
     db.execute(
         "create table calls (id text primary key, lease integer not null, lapsed integer not null) without rowid"
     )
-    db.execute("create index calls_lease on calls (lapsed, lease)")
     db.execute(
         "create table holds (call text, key text, slot integer not null, sunk integer not null, rest integer not null, "
         "charged integer not null, primary key (call, key)) without rowid"
