@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitmesh.exchange import Exchange
+from mitmesh.quotas import opening
 from mitmesh.redaction.finder import Finder
 from mitmesh.redaction.output import Proxy
 from mitmesh.stage import Stage
@@ -15,6 +16,7 @@ from mitmesh.stages.identity import Identity
 from mitmesh.stages.live import Live
 from mitmesh.stages.meter import Meter
 from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.quota import Quota
 from mitmesh.stages.redact import Redact
 from mitmesh.stages.route import Route
 from mitmesh.stages.scope import Scope
@@ -42,6 +44,7 @@ CATALOG: dict[str, Callable[[Site], Stage]] = {
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),
+    "quota": lambda site: Quota(lambda rules: opening.ledger(rules, site.data)),
     "metrics": lambda _: Metrics(),
     "live": lambda _: Live(),
 }
