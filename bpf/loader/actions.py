@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from loader import RedirectError, cgroups, command, hosts, needs, nft, pods, programs
+from loader import RedirectError, cgroups, command, hosts, listeners, needs, nft, pods, programs
 from loader.follow import Follower, Resolver
 from loader.redirection import Redirection, Why, proxy_cgroup
 from loader.settings import Address, Settings, place, show
@@ -47,7 +47,7 @@ def attach(options: argparse.Namespace, tell: Tell) -> int:
     _check()
     chosen = [cgroups.find(name) for name in options.cgroup]
     names = hosts.Names(hosts.read(Path(options.rules or RULES))) if settings.host == "listed" else None
-    proxy = _left_out(settings, options.proxy_cgroup)
+    proxy = _left_out(settings, options.proxy_cgroup) or _inside(settings, chosen)
     with programs.alone():
         _forget_dead()
         redirection = Redirection.attach(settings, {cgroups.identity(proxy)} if proxy else set(), options.entries)
@@ -81,7 +81,7 @@ def _attach_nft(options: argparse.Namespace, settings: Settings, tell: Tell) -> 
     if os.geteuid():
         raise RedirectError("not root: CAP_NET_ADMIN missing; run it with sudo", needs.NO_RIGHTS)
     chosen = [cgroups.find(name) for name in options.cgroup]
-    proxy = _left_out(settings, options.proxy_cgroup)
+    proxy = _left_out(settings, options.proxy_cgroup) or _inside(settings, chosen)
     listed: set[Address] = set()
     if settings.host == "listed":
         names = hosts.Names(hosts.read(Path(options.rules or RULES)))
@@ -101,6 +101,23 @@ def _left_out(settings: Settings, named: str | None) -> Path | None:
             needs.NO_CGROUP,
         )
     return proxy
+
+
+def _inside(settings: Settings, chosen: list[Path]) -> Path | None:
+    """The proxy's cgroup, where it lies below a chosen one: its own connects would come back to it for ever.
+
+    Raises RedirectError where it is a chosen one itself: its processes cannot be told from the clients."""
+    pid = listeners.proxy_pid(settings)
+    path = cgroups.of(pid) if pid else None
+    if path is None or not any(path.is_relative_to(each) for each in chosen):
+        return None
+    if path in chosen:
+        raise RedirectError(
+            f"the proxy (process {pid}) is in {path} itself: start it in a cgroup of its own, with "
+            "`bpf/redirect run --as-proxy -- scripts/run --transparent`",
+            needs.NO_CGROUP,
+        )
+    return path
 
 
 def detach(tell: Tell) -> int:
@@ -123,8 +140,6 @@ def detach(tell: Tell) -> int:
 def status() -> dict[str, object]:
     """What hangs there, for people and programs."""
     needs.check_rights()
-    with programs.alone():
-        _forget_dead()
     found = Redirection.found()
     engine = "bpf" if found else "nft" if nft.exists() else None
     if found is None:
@@ -153,6 +168,7 @@ def run(options: argparse.Namespace, words: list[str], tell: Tell) -> int:
     if ca is None and not options.as_proxy:
         tell("no certificates found; start mitmesh with scripts/run first, or give --ca FILE")
     with programs.alone():
+        _forget_dead()
         redirection = None if options.as_proxy else _for_run(wanted(options))
         cgroup = cgroups.make(f"mitmesh-{'proxy' if options.as_proxy else 'run'}-{os.getpid()}")
         if redirection:

@@ -112,7 +112,7 @@ def test_a_killed_loader_leaves_everything_in_place(network: None, cgroup: Cgrou
 
 
 def test_a_run_whose_loader_was_killed_is_forgotten(network: None, cgroup: Cgroup) -> None:
-    """Its cgroup and its entry go with the next status, once its processes have ended; not before."""
+    """Its cgroup and its entry go with the next attach, run or detach, once its processes have ended; not before."""
     redirect("attach", "--cgroup", str(cgroup.path))
     loader = subprocess.Popen([REDIRECT, "run", "--", "sh", "-c", "echo up; exec sleep 60"], stdout=subprocess.PIPE)
     assert loader.stdout
@@ -125,7 +125,10 @@ def test_a_run_whose_loader_was_killed_is_forgotten(network: None, cgroup: Cgrou
         os.kill(int(pid), signal.SIGKILL)
     deadline = time.monotonic() + 20
     while folder.exists() and time.monotonic() < deadline:
-        status()
+        found = status()
+        assert folder.exists(), "status only reads"
+        assert f"/{folder.name}" in found["cgroups"]
+        redirect("attach", "--cgroup", str(cgroup.path))
         time.sleep(0.1)
     assert not folder.exists()
     assert status()["cgroups"] == [f"/{cgroup.name}"]
@@ -240,6 +243,25 @@ def test_another_port_or_namespace_is_not_the_proxy(network: None, cgroup: Cgrou
         impostor = Listener()
     assert where(cgroup, OPENAI4) == ["ConnectionRefusedError"]
     impostor.close()
+
+
+def test_a_tree_with_the_proxy_in_it(network: None, cgroup: Cgroup) -> None:
+    """The proxy's own cgroup, below a chosen one, is left out; where it is the chosen one, one line says so."""
+    inner = Cgroup(f"{cgroup.name}/proxy")
+    script = "import socket; s = socket.create_server(('127.0.0.1', 8443)); print('up', flush=True); s.accept()"
+    proxy = subprocess.Popen(inner.inside("python3", "-c", script), stdout=subprocess.PIPE, text=True)
+    try:
+        assert proxy.stdout and proxy.stdout.readline() == "up\n"
+        redirect("attach", "--cgroup", str(cgroup.path))
+        assert status()["exempt"] == [f"/{inner.name}"]
+        redirect("detach")
+        done = redirect("attach", "--cgroup", str(inner.path), check=False)
+        assert (done.returncode, len(done.stderr.splitlines())) == (11, 1)
+        assert str(inner.path) in done.stderr
+    finally:
+        proxy.kill()
+        proxy.communicate()
+        inner.remove()
 
 
 def test_run(network: None, listener: Listener) -> None:
