@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ PROXIES = ("127.0.0.1:8443", "[::1]:8443")
 OWN = (8080, 8081)
 MARK = 0
 """Under this id, which no cgroup has, stands that a `run` attached."""
+
+_OURS = re.compile(r"mitmesh-(run|proxy)-[0-9]+")
+"""Cgroups that `run` makes; others are not ours to remove."""
 
 Tell = Callable[[str], None]
 
@@ -208,10 +212,11 @@ def _for_run(settings: Settings) -> Redirection:
 
 def _forget_dead() -> None:
     """Removes empty cgroups of runs whose loader is gone (killed, or processes outlived it); forgets their ids."""
-    for path in cgroups.root().glob("mitmesh-*-[0-9]*"):
+    ours = [path for path in cgroups.root().glob("mitmesh-*") if _OURS.fullmatch(path.name)]
+    for path in ours:
         if not Path("/proc", path.name.rpartition("-")[2]).exists():
             command.left(path)
-    alive = {cgroups.identity(path) for path in cgroups.root().glob("mitmesh-run-*")}
+    alive = {cgroups.identity(path) for path in ours if path.exists()}
     if found := Redirection.found():
         for identity, why in found.chosen().items():
             if why is Why.RUN and identity not in alive:

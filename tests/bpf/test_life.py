@@ -134,6 +134,19 @@ def test_a_run_whose_loader_was_killed_is_forgotten(network: None, cgroup: Cgrou
     assert status()["cgroups"] == [f"/{cgroup.name}"]
 
 
+def test_cgroups_of_others_stay(network: None) -> None:
+    """An empty cgroup that somebody else named nearly as ours is not removed."""
+    others = [Cgroup("mitmesh-test-7a"), Cgroup("mitmesh-run-7a"), Cgroup("mitmesh-test-99999999")]
+    try:
+        redirect("attach")
+        redirect("detach")
+        assert all(each.path.exists() for each in others)
+    finally:
+        for each in others:
+            if each.path.exists():
+                each.remove()
+
+
 def test_another_version_takes_over_without_a_gap(
     network: None, cgroup: Cgroup, listener: Listener, tmp_path: Path
 ) -> None:
