@@ -105,6 +105,7 @@ class Outbound:
             x.upstream = x.target
             x.target = self.house.loopback.open(x, x.local)
             x.headers.update(self.house.loopback.pass_for(x))
+            flow.server_conn.via = None  # no corporate proxy reaches our loopback
         carry_back(x.sent_headers, x.headers, flow.request.headers)
         assert x.target
         replies.aim(flow.request, x.target, x.path)

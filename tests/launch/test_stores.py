@@ -62,6 +62,14 @@ def test_nss(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     run(capsys, "list")
     assert not place.exists()
     there_and_back(capsys, home, "nss", str(place))
+    assert not place.parent.exists()  # nobody else's is in it
+    run(capsys, "install")
+    other = make(Names(("b.example",), ()), datetime.now(UTC)).anchor
+    (tmp_path / "other.pem").write_bytes(other.public_bytes(Encoding.PEM))
+    database = ["-d", f"sql:{place}", "-n", "other"]
+    subprocess.run(["certutil", "-A", *database, "-t", "C,,", "-i", str(tmp_path / "other.pem")], check=True)
+    run(capsys, "uninstall")
+    subprocess.run(["certutil", "-L", *database], check=True, capture_output=True)
     profile = tmp_path / ".mozilla" / "firefox" / "x.default"
     profile.mkdir(parents=True)
     subprocess.run(["certutil", "-N", "-d", f"sql:{profile}", "--empty-password"], check=True)
@@ -107,6 +115,27 @@ def test_anchors(
     assert code == 1
     assert f"mitmesh: system: {folder}: " in said
     assert "it is full" in said
+
+
+def test_rhel(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where update-ca-trust is and update-ca-certificates is not: RHEL's folder, and `extract` after each change."""
+    log, bin_, folder = tmp_path / "log", tmp_path / "bin", tmp_path / "anchors"
+    for each in (bin_, folder):
+        each.mkdir()
+    (bin_ / "update-ca-trust").write_text(f"#!/bin/sh\necho $* >> {log}\n")
+    (bin_ / "update-ca-trust").chmod(0o755)
+    with monkeypatch.context() as only:
+        only.setattr(stores, "_PATH", str(bin_))
+        only.setattr("sys.platform", "linux")
+        (store,) = stores.system()
+    assert isinstance(store, stores.Anchors)
+    assert store.place == "/etc/pki/ca-trust/source/anchors"
+    moved = stores.Anchors(folder, store.suffix, [str(bin_ / store.update[0]), *store.update[1:]])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(stores, "KINDS", {"system": lambda: iter([moved])})
+    there_and_back(capsys, home, "system", str(folder))
+    assert set(log.read_text().splitlines()) == {"extract"}
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from datasette import Response, hookimpl
 from datasette.app import Datasette
+from datasette.utils import tilde_decode
 from itsdangerous import BadData
 
 from mitmesh.browse.reads import Reads
@@ -99,6 +101,8 @@ def permission_allowed(
     async def decide() -> bool:
         if not actor or not allowed(actor.get("role", ""), action, _database(resource)):
             return False
+        if action == "view-instance" and not is_auditor(actor) and _is_internal():
+            return False
         return _database(resource) != TEXTS or await _record(site, actor)
 
     return decide
@@ -116,6 +120,12 @@ def allowed(role: str, action: str, database: str | None) -> bool:
         case "execute-sql":
             return database in MAY_ASK[Role(role)]
     return False
+
+
+def _is_internal() -> bool:
+    """Is one of Datasette's pages about itself asked for? They name files, versions and actors."""
+    asked = _asked.get()
+    return asked is None or tilde_decode(unquote(asked.path)).startswith("/-/")
 
 
 def _database(resource: Any) -> str | None:

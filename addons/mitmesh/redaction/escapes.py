@@ -33,11 +33,11 @@ def char(escape: str) -> str:
 class EscapedText:
     """Such a text. `text` is as people read it."""
 
-    __slots__ = ("_raw", "_read", "_steps", "_written", "text")
+    __slots__ = ("_found", "_more", "_raw", "_read", "_shift", "_written", "text")
 
     def __init__(self, raw: str) -> None:
         self._raw = raw
-        self._steps = False
+        self._found, self._more, self._shift = _STEP.finditer(raw), True, 0
         self._read: list[int] = []
         self._written: list[int] = []
         self.text = _plain(raw)
@@ -60,18 +60,20 @@ class EscapedText:
 
     def _place(self, at: int) -> int:
         """Where in the text as written a place as read lies."""
-        if not self._steps:
-            self._find_steps()
+        while self._more and (not self._read or self._read[-1] <= at):
+            self._find_step()
         step = bisect_right(self._read, at) - 1
         return at if step < 0 else self._written[step] + at - self._read[step]
 
-    def _find_steps(self) -> None:
-        self._steps, shift = True, 0
-        for found in _STEP.finditer(self._raw):
-            if found.lastgroup:
-                shift += found.end() - found.start() - 1
-                self._read.append(found.end() - shift)
-                self._written.append(found.end())
+    def _find_step(self) -> None:
+        """Note the next place behind an escape."""
+        found = next(self._found, None)
+        if found is None:
+            self._more = False
+        elif found.lastgroup:
+            self._shift += found.end() - found.start() - 1
+            self._read.append(found.end() - self._shift)
+            self._written.append(found.end())
 
 
 def _plain(raw: str) -> str:

@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -41,16 +42,29 @@ _OWN = frozenset({
 _CHUNK = 65_536
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """A corporate proxy: its URL and, where it wants one, `user:password`."""
+
+    url: str
+    auth: str | None = field(default=None, repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """What aiohttp takes for it."""
+        user, _, password = (self.auth or "").partition(":")
+        return {"proxy": self.url, "proxy_auth": aiohttp.BasicAuth(user, password) if self.auth else None}
+
+
 class _Refused(Exception):
     """The answer has what the rules refuse."""
 
 
 class Output:
     """Serves exchanges through the provider, searched by `finder`. `trust`: a file of CA certificates for providers,
-    or None for the machine's."""
+    or None for the machine's; `proxy`: what all that leaves goes through."""
 
-    def __init__(self, finder: Finds, trust: str | None = None) -> None:
-        self._finder, self._trust = finder, trust
+    def __init__(self, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
+        self._finder, self._trust, self._proxy = finder, trust, proxy
         self._session: aiohttp.ClientSession | None = None
 
     async def stop(self) -> None:
@@ -76,6 +90,7 @@ class Output:
                 data=x.body.render(),
                 headers=_passed(x.headers) | {"accept-encoding": "identity"},
                 allow_redirects=False,
+                **(self._proxy.options() if self._proxy else {}),
             )
         except (aiohttp.ClientError, TimeoutError, OSError):
             yield Head(502)

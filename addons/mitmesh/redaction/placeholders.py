@@ -15,6 +15,7 @@ LITERAL = "LITERAL"
 """The type of what looks like a placeholder in the client's own text."""
 
 _NAME = r"[A-Z][A-Z0-9_]{0,39}_[0-9]{1,9}"
+_PLAIN = re.compile(rf"<({_NAME})>")
 DEPTHS = (1, 2, 4, 8)
 """Backslashes before an escape that lies in one string of JSON, in a string within a string, and so on."""
 SHAPE = re.compile(rf"<({_NAME})>|(\\{{8}}|\\{{4}}|\\{{1,2}})u003[cC]({_NAME})\2u003[eE]")
@@ -28,9 +29,11 @@ _MAY_OPEN = re.compile(r"[<\\]")
 
 def literals(text: str) -> Iterable[tuple[int, int]]:
     """Where the text has something that looks like a placeholder."""
-    if "_" not in text or ("<" not in text and "\\u003" not in text):
+    if "_" not in text:
         return ()
-    return [found.span() for found in SHAPE.finditer(text)]
+    if "\\u003" in text:
+        return [found.span() for found in SHAPE.finditer(text)]
+    return [found.span() for found in _PLAIN.finditer(text)] if "<" in text else ()  # a tenth of the time
 
 
 class Names:

@@ -13,7 +13,7 @@ from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
 from mitmesh.redaction.members import members, woven, write_members
-from mitmesh.redaction.output import Output
+from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
 from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
@@ -58,12 +58,12 @@ class _State:
 
 class Redact(Stage):
     """Finds, replaces and restores. `data` is the folder of the keys and the vault; `finder` does the searching;
-    `trust` is a file of CA certificates for providers (see Output)."""
+    `trust` is a file of CA certificates for providers, `proxy` what leads to them (see Output)."""
 
     name = "redact"
 
-    def __init__(self, data: Path, finder: Finds, trust: str | None = None) -> None:
-        self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust)
+    def __init__(self, data: Path, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
+        self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust, proxy)
         self._data = data
         self._loop: asyncio.AbstractEventLoop | None = None
 
