@@ -158,6 +158,19 @@ async def test_model(stage: Redact, model: str, mode: Mode) -> None:
     assert (model.encode() in sent(x)) is (mode is Mode.OBSERVE)
 
 
+@pytest.mark.parametrize("came", [True, False])
+async def test_claims_when_it_fails(stage: Redact, came: bool) -> None:
+    """Where the finder fails, or the call was refused before it came here, audit and metrics see neither name."""
+    stage.finder = Finder(fails=FinderFailed("no"))
+    x = exchange("openai_chat", {"model": "sk-abcdefghijkl", "messages": [{"role": "user", "content": "hi"}]})
+    x.call.session = ANN
+    if came:
+        with pytest.raises(FinderFailed):
+            await stage.request(x)
+    stage.finish(x)
+    assert (x.call.model, x.call.session) == (None, None)
+
+
 async def test_session(stage: Redact) -> None:
     """A session that is named by a value is told from others, and its name is not kept."""
     seen = []
