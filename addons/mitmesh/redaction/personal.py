@@ -71,6 +71,9 @@ def emails(text: str) -> Iterator[Span]:
 
 
 _CARD = re.compile(r"(?<![0-9A-Za-z_.])(?<!\d-)\d(?:[ -]?\d){11,18}(?![A-Za-z0-9_]|-\d|\.\d)")
+_CARD_DOTS = re.compile(r"(?<![\w.])\d{4}\.\d{4}\.\d{4}\.\d{4}(?![\w]|\.\d)")
+_CARD_FLOAT = re.compile(r"(?<![\w.])(?:(\d)\.(\d{11,18})[eE]\+?(1[1-8])|(\d{13,19})\.0{1,4})(?![\w]|\.\d)")
+"""A card's number as a program prints it that took it for a number: 4.111111111111111e15, 4111111111111111.0."""
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (6, 13), (4, 4, 4, 1)}
 
 
@@ -86,6 +89,17 @@ def cards(text: str) -> Iterator[Span]:
             yield match.start(), match.end(), 0.6 if known else 0.25
         elif tuple(map(len, groups)) in _CARD_GROUPS:
             yield match.start(), match.end(), 0.9 if known else 0.4
+    for match in _CARD_DOTS.finditer(text):
+        if _is_card(match[0].replace(".", "")):
+            yield match.start(), match.end(), 0.6
+    for match in _CARD_FLOAT.finditer(text):
+        head, tail, power, whole = match.groups()
+        if _is_card(whole or (head + tail).ljust(int(power) + 1, "0")):
+            yield match.start(), match.end(), 0.6
+
+
+def _is_card(digits: str) -> bool:
+    return len(set(digits)) > 1 and checks.luhn(digits) and checks.card_network(digits)
 
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})\d{2}(?=[ -]?[A-Za-z0-9])")
@@ -103,7 +117,7 @@ def ibans(text: str) -> Iterator[Span]:
             yield whole.start(), whole.end(), 0.95
 
 
-_SSN = re.compile(r"(?<![\w.])(?<!\d-)(?!000|666|9)\d{3}([- ]?)(?!00)\d{2}\1(?!0000)\d{4}(?![\w]|-\d|\.\d)")
+_SSN = re.compile(r"(?<![\w.])(?<!\d-)(?!000|666|9)\d{3}([- .]?)(?!00)\d{2}\1(?!0000)\d{4}(?![\w]|-\d|\.\d)")
 
 
 def social_security(text: str) -> Iterator[Span]:
@@ -111,7 +125,7 @@ def social_security(text: str) -> Iterator[Span]:
     or 9xx, no group 00, no serial 0000)"""
     for match in _SSN.finditer(text):
         if len(set(match[0])) > 3:
-            yield match.start(), match.end(), {"-": 0.8, " ": 0.3, "": 0.2}[match[1]]
+            yield match.start(), match.end(), {"-": 0.8, " ": 0.3, ".": 0.2, "": 0.2}[match[1]]
 
 
 _IPV4 = re.compile(

@@ -86,6 +86,8 @@ class Redact(Stage):
     async def request(self, x: Exchange) -> None:
         """Replace what must not leave. A finder that fails raises, and the call is refused."""
         x.notes[STORED_TEXTS] = Withheld()  # until all is well
+        claims = _claims(x)
+        self._withhold(x, claims)
         looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
             views = views_of(x.call.texts)
@@ -97,7 +99,7 @@ class Redact(Stage):
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
-        beside = [*address.said(x.path), *_claims(x)]
+        beside = [*address.said(x.path), *claims]
         redaction = await self._redaction(x, [*texts, *beside], names)
         state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
         if state.table:
@@ -110,6 +112,12 @@ class Redact(Stage):
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
+
+    def _withhold(self, x: Exchange, claims: Sequence[Text]) -> None:
+        """Show no claim to audit and metrics before it was searched: the search may fail."""
+        for claim in claims:
+            if self.finder.remembered([claim.text]) != [[]]:
+                setattr(x.call, str(claim.path[0]), None)
 
     async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
         if not texts:
@@ -146,10 +154,10 @@ class Redact(Stage):
         sent = {text.path: redaction.sent[index] for index, text in beside.items() if index in redaction.sent}
         for index, text in beside.items():
             new = redaction.stored.get(index) or redaction.sent.get(index)
-            if new and text.path == MODEL:
-                x.call.model = new
-            elif new and text.path == SESSION:
-                x.call.session = self._hash(text.text)  # a placeholder would be the same in other sessions
+            if text.path == MODEL:
+                x.call.model = new or text.text
+            elif text.path == SESSION:  # a placeholder would be the same in other sessions
+                x.call.session = self._hash(text.text) if new else text.text
         sent.pop(SESSION, None)
         if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
             x.body.set(MODEL, new)
@@ -229,7 +237,9 @@ class Redact(Stage):
         x.notes[STORED_ANSWER] = searched_answer(spoken(x.answer), state.values, self.finder, self._loop)
 
     def finish(self, x: Exchange) -> None:
-        """An answer that was not settled is not stored."""
+        """An answer that was not settled is not stored; nor are claims of a call that ended before it came here."""
+        if self.name not in x.notes:
+            self._withhold(x, _claims(x))
         if self.needs_settling(x):
             x.notes[STORED_ANSWER] = Withheld()
 
