@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -84,6 +84,11 @@ class Output:
             async for piece in pieces:
                 yield piece
 
+    async def look_at(self, x: Exchange, body: Body, said: str, rule: PiiOutput) -> None:
+        """The same for an answer that is here already; what is refused is in `x.refusal`. Raises FinderFailed."""
+        with suppress(_Refused):
+            await _Look(self._finder, x, said, rule).mask(body)
+
     async def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             context = await asyncio.to_thread(ssl.create_default_context, cafile=self._trust or certifi.where())
@@ -142,7 +147,7 @@ class _Look:
         try:
             raw = await _read(answer)
             body = Body(raw, json.loads(raw.decode()))
-            await self._mask(body)
+            await self.mask(body)
         except ValueError:  # no JSON: nobody can say what is in it
             return [Head(502), self.refusal(502, "unreadable", "The provider's answer could not be searched.")]
         except _Refused:
@@ -152,7 +157,8 @@ class _Look:
             return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
         return [head, body.render()]
 
-    async def _mask(self, body: Body) -> None:
+    async def mask(self, body: Body) -> None:
+        """Mask what is news in a JSON answer. Raises _Refused."""
         texts = self._x.dialect.answer_texts(body.doc)
         for text, findings in zip(texts, await self._finder.find([text.text for text in texts]), strict=True):
             news = [f for f in findings if not self._known(text.text[f.start : f.end])]

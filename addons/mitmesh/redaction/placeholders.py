@@ -10,6 +10,10 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
 
 LITERAL = "LITERAL"
 """The type of what looks like a placeholder in the client's own text."""
@@ -22,6 +26,13 @@ LONGEST = 64
 
 _OPENINGS = (("<", ">"), ("\\u003c", "\\u003e"), ("\\\\u003c", "\\\\u003e"))
 _MAY_OPEN = re.compile(r"[<\\]")
+
+
+def values_of(x: Exchange) -> dict[str, str] | None:
+    """What was taken out of a call, by name; None where redaction did not see the call, or let something through that
+    a rule would have taken out (observe): then its text is no redacted text."""
+    state = x.notes.get("redact")
+    return None if state is None or state.clear else state.table.values
 
 
 def literals(text: str) -> Iterable[tuple[int, int]]:
