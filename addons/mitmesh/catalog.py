@@ -9,6 +9,7 @@ from pathlib import Path
 from mitmesh.exchange import Exchange
 from mitmesh.redaction.finder import Finder
 from mitmesh.stage import Stage
+from mitmesh.stages.cache import Cache
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.identity import Identity
 from mitmesh.stages.live import Live
@@ -36,6 +37,7 @@ CATALOG: dict[str, Callable[[Site], Stage]] = {
     "identity": lambda _: Identity(),
     "redact": lambda site: Redact(site.data, Finder(), site.trust),
     "route": lambda site: Route(site.demo),
+    "cache": lambda site: Cache(site.data),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),

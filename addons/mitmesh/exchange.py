@@ -192,7 +192,7 @@ class Layer(StrEnum):
 @dataclass(slots=True, frozen=True)
 class Cached:
     """What the cache had for a call. `source` is the exchange whose answer it was and `age` how old that is (seconds),
-    `similarity` the cosine of a semantic hit, `saved` micro-dollars (None: unknown), `reason` why it was off or missed."""
+    `similarity` the cosine of a semantic hit, `saved` micro-dollars (None: unknown), `reason` why it was off."""
 
     layer: Layer
     source: str | None = None

@@ -146,6 +146,8 @@ class Life:
             raise StartError(f"mitmproxy has no option {unknown[0]!r}: is it misspelt in config.yaml or after --set?")
         if problem := options.violation(self._options):
             raise StartError(problem)
+        if "cache" in self._names and "redact" not in self._names:
+            raise StartError("the cache keeps answers, so it does not start without redact: load addons/redact.py too")
         os.environ.pop("SSLKEYLOGFILE", None)  # it would write every session's key
         try:
             self._data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -20,8 +20,8 @@ OFF_LOOP = 32 * 1024
 
 
 async def replay(x: Exchange, house: House) -> None:
-    """Show the stages `x.reply`, and put what they leave of it into `x.reply.shown`; `x.refusal` where one of them keeps
-    it from being given.
+    """Show the stages `x.reply`, and put what they leave of it into `x.reply.shown`; `x.refusal` where one of them
+    keeps it from being given.
 
     They see it whole and as JSON, in whichever form it is given: an output guard judges all of it before the first
     byte leaves. `x.answer` is what the cache holds, still redacted; the restored text goes to the client alone."""

@@ -82,7 +82,7 @@ def reply(x: Exchange) -> http.Response:
 
 
 def shown(x: Exchange, answer: Answer, body: bytes | None = None) -> bytes:
-    """The bytes of an answer of our own in the form that this call asked for; `body` is its JSON, where that is known."""
+    """The bytes of an answer of our own in the form that this call asked for; `body` is its JSON, where it is known."""
     if x.framing is Framing.NONE:
         return x.dialect.render(answer) if body is None else body
     usage = x.reply is None or x.reply.usage

@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from mitmesh.exchange import Mode
+from mitmesh.rules.cache import Cache
 from mitmesh.rules.errors import RulesError, from_validation
 from mitmesh.rules.models import (
     Content,
@@ -33,6 +34,7 @@ FILES: dict[str, type[BaseModel]] = {
     "prices": Prices,
     "egress": Egress,
     "pii": Pii,
+    "cache": Cache,
 }
 """The files of a rules folder, by name without `.yaml`."""
 
@@ -53,6 +55,7 @@ class Rules:
     prices: Prices = field(default_factory=Prices)
     egress: Egress = field(default_factory=Egress)
     pii: Pii = field(default_factory=Pii)
+    cache: Cache = field(default_factory=Cache)
 
     def mode(self, team: str | None = None) -> Mode:
         """observe or enforce, for a team where it has its own."""
