@@ -261,6 +261,8 @@ class Exchange:
     """Did the stream say more than `answer` keeps (limits.answer_text_bytes)?"""
     cache: Cached | None = None
     """What the cache had for it; None where that stage did not run."""
+    vendor_saved: int | None = None
+    """Micro-dollars that the provider's own prompt cache saved; negative where writing to it cost more."""
     response_bytes: int = 0
     usage: Usage | None = None
     cost: int | None = None

@@ -25,6 +25,7 @@ from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
 from mitmesh.rules import RulesError, fingerprint, load
 from mitmesh.scope import HostTable
+from mitmesh.stages.cache import Cache
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.live import Live
 from mitmesh.stages.metrics import Metrics
@@ -206,11 +207,14 @@ class Life:
         house = self.house
         metrics = next((stage for stage in house.stages if isinstance(stage, Metrics)), None)
         commit = next((stage for stage in house.stages if isinstance(stage, Commit)), None)
+        cache = next((stage for stage in house.stages if isinstance(stage, Cache)), None)
         if metrics:
             metrics.watched.open_exchanges = lambda: len(calls.open)
             metrics.watched.stage_failures = lambda: house.guard.failures
             if commit:
                 metrics.watched.audit = commit.counters
+            if cache:
+                metrics.watched.cache = cache.counters
         rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None
         live = next((stage for stage in house.stages if isinstance(stage, Live)), None)
         if live:

@@ -12,7 +12,7 @@ from e2e.conftest import reachable
 from e2e.mesh import RAW_TEXT, Mesh
 from e2e.provider import Provider
 from e2e.replies import COMPLETION, PROMPT, TEXT
-from e2e.sdks import KINDS, Kind, Way, ask
+from e2e.sdks import Kind, Way, ask
 
 pytestmark = pytest.mark.slow
 

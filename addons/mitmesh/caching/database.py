@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,8 +19,8 @@ DAMAGED = ".damaged"
 migrations = Migrations("mitmesh.cache")
 
 _ADD = (
-    "insert into entries (key, rest, tenant, provider, model, user, exchange, created, used, cost, size, vector, sealed)"
-    " values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "insert into entries (key, rest, tenant, provider, model, user, exchange, created, used, cost, size, vector,"
+    " sealed) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _READ = "select key, sealed, exchange, created, tenant, provider, model, cost, rest, vector, user, size from entries"
 _USED = "update entries set used = max(used, ?), hits = hits + ?, saved_microusd = saved_microusd + ? where key = ?"
@@ -123,10 +122,10 @@ class File:
         with transaction(self._conn):
             for entry, sealed in rows:
                 self._delete("key = ?", (entry.key,))
+                size = len(sealed) + len(entry.vector or b"") + 256
                 fields = (
                     entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange,
-                    entry.created, entry.created, entry.cost, len(sealed) + len(entry.vector or b"") + 256, entry.vector,
-                    sealed,
+                    entry.created, entry.created, entry.cost, size, entry.vector, sealed,
                 )  # fmt: skip
                 number = self._conn.execute(_ADD, fields).lastrowid
                 values = [(number, value) for value in entry.values]

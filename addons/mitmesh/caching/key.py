@@ -28,8 +28,8 @@ NO_MATTER = frozenset({
 HARMLESS = frozenset({
     *CREDENTIALS,  # they are in the tenant, where they count
     "accept", "accept-charset", "accept-encoding", "accept-language", "baggage", "cache-control", "connection",
-    "content-encoding", "content-length", "content-type", "cookie", "date", "dnt", "expect", "forwarded", "from", "host",
-    "idempotency-key", "keep-alive", "origin", "originator", "pragma", "priority", "proxy-authorization",
+    "content-encoding", "content-length", "content-type", "cookie", "date", "dnt", "expect", "forwarded", "from",
+    "host", "idempotency-key", "keep-alive", "origin", "originator", "pragma", "priority", "proxy-authorization",
     "proxy-connection", "referer", "session-id", "session_id", "te", "traceparent", "tracestate", "transfer-encoding",
     "upgrade-insecure-requests", "user-agent", "via", "x-amz-content-sha256", "x-amz-date", "x-amz-security-token",
     "x-amzn-trace-id", "x-app", "x-claude-code-session-id", "x-client-request-id", "x-correlation-id",

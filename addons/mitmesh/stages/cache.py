@@ -7,11 +7,12 @@ import fnmatch
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mitmesh import prices
 from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
 from mitmesh.caching.entry import Entry
 from mitmesh.caching.flights import Flight, Flights
@@ -167,6 +168,7 @@ class Cache(Stage):
 
     def finish(self, x: Exchange) -> None:
         """Keep the answer, if it is one to be kept; let those go who wait for none."""
+        x.vendor_saved = vendor_saved(x)
         state: _State | None = x.notes.get(self.name)
         if state is None:
             return
@@ -226,6 +228,23 @@ def wishes(headers: Mapping[str, str]) -> frozenset[str]:
     if headers.get("x-mesh-cache", "").strip().lower() == "off":
         asked.add("off")
     return frozenset(asked)
+
+
+def vendor_saved(x: Exchange) -> int | None:
+    """What the provider's own prompt cache saved of this call, in micro-dollars; None where it had no part, or no price
+    is known."""
+    used, model = x.usage, x.call.model
+    if (
+        x.cost is None
+        or used is None
+        or model is None
+        or not (used.cache_read or used.cache_write_5m + used.cache_write_1h)
+    ):
+        return None
+    plain = replace(used, cache_read=0, cache_write_5m=0, cache_write_1h=0)
+    served = x.answer.model if x.answer else None
+    full = prices.price(model, x.provider, plain, x.started, x.rules.prices.prices, served=served)
+    return None if full is None else full - x.cost
 
 
 def value_hash(hashed: Any, value: str) -> str:
