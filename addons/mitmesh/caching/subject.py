@@ -1,0 +1,1 @@
+def subject(text): return text
