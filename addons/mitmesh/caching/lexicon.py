@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+from mitmesh.caching.spelling import american
+
 
 @cache
 def stem(word: str) -> str:
@@ -284,7 +286,7 @@ def _groups() -> dict[str, str]:
     """Each stem with the first word of the first line it stands in; lines that share a word are one group."""
     canonical: dict[str, str] = {}
     for line in _SAME.split("\n"):
-        stems = [stem(word) for word in line.split()]
+        stems = [stem(american(word)) for word in line.split()]
         if not stems:
             continue
         known = next((canonical[each] for each in stems if each in canonical), stems[0])
@@ -294,7 +296,7 @@ def _groups() -> dict[str, str]:
 
 
 SYNONYMS = _groups()
-LIGHT = frozenset(SYNONYMS.get(each, each) for each in _LIGHT)
+LIGHT = frozenset(SYNONYMS.get(each, each) for each in (*_LIGHT, *map(stem, map(american, _LIGHT))))
 OPPOSITES = frozenset(
     pair
     for each in (*_OPPOSITE.split(),)
@@ -310,5 +312,5 @@ NAMES = frozenset(each for word in _NAMES.split() for each in (word, stem(word))
 
 def canonical(word: str) -> str:
     """The stem, or the stem that stands for all that mean the same."""
-    root = stem(word)
+    root = stem(american(word))
     return SYNONYMS.get(root, root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -39,16 +40,19 @@ _APPROACH = re.compile(
     r"(?i)\b(?:(?:can|could|would|will) you (?:please |kindly )?(?:tell|show|help|explain|give)(?: to)? ?(?:me|us)?|please|kindly|thanks?(?: you)?(?: very much| a lot| in advance)?|i(?:'d| would) like to (?:know|understand)|i want to know|do you know|"
     r"tell me|show me|let me know|i was wondering(?: if)?|i wonder|is it possible(?: for me)? to|am i able to)\b"
 )
-_WRITTEN = {
+_CARDINALS = {
     word: str(n)
     for n, word in enumerate(
-        "zero _ two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()
+        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
+        "nineteen twenty".split(),
+        2,
     )
-} | {
-    "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "ninety": "90", "hundred": "100", "thousand": "1000",
-    "million": "m", "billion": "b", "dozen": "12", "first": "1st", "second": "2nd", "third": "3rd", "fourth": "4th",
-    "fifth": "5th", "half": "1/2", "quarter": "1/4", "once": "1x", "twice": "2x", "double": "2x", "triple": "3x",
-}  # fmt: skip
+} | {"zero": "0", "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90"}
+_CARDINAL = re.compile(rf"(?i)\b(?:{'|'.join(_CARDINALS)})\b")
+_WRITTEN = frozenset(
+    "first second third fourth fifth sixth seventh eighth ninth tenth hundred thousand million billion dozen half quarter "
+    "once twice double triple".split()
+)
 _UNITS = {
     "percent": "%", "basispoint": "bps", "basispoints": "bps", "bp": "bps", "kilometers": "km", "kilometres": "km",
     "kilometer": "km", "kilometre": "km", "hours": "h", "hour": "h", "minutes": "min", "minute": "min", "mins": "min",
@@ -56,6 +60,10 @@ _UNITS = {
     "weeks": "week", "months": "month", "years": "year", "dollars": "$", "dollar": "$", "usd": "$", "euros": "€", "euro": "€",
     "eur": "€", "pounds": "pound", "gbp": "£", "miles": "mile", "meters": "metre", "meter": "metre", "metres": "metre",
 }  # fmt: skip
+_SPACED = frozenset(
+    "km kg g mg lb lbs oz mm cm ft mph kmh ms s min h kb mb gb tb kib mib gib bps rps w kw kwh v hz khz mhz ghz c f k m b".split()
+)
+"""Units that stand for themselves after a space."""
 _STOPWORDS = {
     "de": "der die das und ist nicht wie ich ein eine mein meine kann auf für mit von zu wo warum",
     "fr": "le la les et est pas comment je un une mon ma puis sur pour avec des du où pourquoi mot",
@@ -95,11 +103,18 @@ def read(text: str) -> Reading | None:
     prose, pieces, fences = code.split(rest)
     quotes = [next(filter(None, found), "") for found in _QUOTED.findall(prose)]
     frame = " ".join(found[0] for found in FRAME.finditer(prose))
-    prose = _phrases(plain(_QUOTED.sub(" ", prose)))
+    prose = _phrases(plain(_QUOTED.sub(lambda found: _mark(found[0]), prose)))
     placeholders, prose = _placeholders(prose)
-    identifiers = [each.rstrip(".,;:?!)") for each in _IDENTIFIER.findall(prose) if not _plainish(each)]
-    bare = _IDENTIFIER.sub(lambda found: found[0] if _plainish(found[0]) else " ", prose)
-    numbers, bare = _numbers(bare)
+    identifiers: list[str] = []
+
+    def named(found: re.Match[str]) -> str:
+        if _plainish(found[0]):
+            return found[0]
+        identifiers.append(found[0].rstrip(".,;:?!)"))
+        return _mark(identifiers[-1])
+
+    bare = _IDENTIFIER.sub(named, prose)
+    numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
     bare = _APPROACH.sub(" ", bare)
     words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
     tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
@@ -109,10 +124,10 @@ def read(text: str) -> Reading | None:
     framed = frozenset(each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part)))
     facts: dict[str, object] = {
         "code": pieces, "quotes": quotes, "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
-        "numbers": numbers, "written": [_WRITTEN[each] for each in words if each in _WRITTEN],
+        "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
-        "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
+        "quantifiers": sorted(each for n, each in enumerate(words) if each in QUANTIFIERS or each == "should" and n == 0),
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
         "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
@@ -123,6 +138,14 @@ def read(text: str) -> Reading | None:
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
     )  # fmt: skip
+
+
+def _mark(value: str) -> str:
+    """A word of letters that stands for what is compared as a fact, so that its place among the words counts too."""
+    return " qz" + zlib.crc32(value.encode()).to_bytes(4, "big").hex().translate(_LETTERS) + " "
+
+
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
 def _phrases(prose: str) -> str:
@@ -150,7 +173,8 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
     """Types in order, each value numbered by its first place: which one is which number does not count."""
     found = _PLACEHOLDER.findall(prose)
     known: dict[tuple[str, str], int] = {}
-    return [(kind, known.setdefault((kind, n), len(known))) for kind, n in found], _PLACEHOLDER.sub(" ", prose)
+    sequence = [(kind, known.setdefault((kind, n), len(known))) for kind, n in found]
+    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}"), prose)
 
 
 def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
@@ -161,7 +185,7 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
         unit = (match["unit"] or "").replace(" ", "")
         low = unit.lower()
         known = _UNITS.get(low) or _UNITS.get(stem(low), "")
-        short = len(unit) <= 4 and low not in FUNCTION and low not in ("new", "old", "free", "open", "cash")
+        short = low in _SPACED or (0 < len(unit) <= 4 and not match["unit"].startswith(" "))
         value = (match["sign"] or "") + _value(match["digits"])
         if known or unit.startswith(("%", "°")) or short:
             kind, rest = known or (unit if len(unit) <= 2 else low), ""
