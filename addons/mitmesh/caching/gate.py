@@ -22,6 +22,20 @@ from mitmesh.caching.subject import professional
 GATE = Path(__file__).parents[1] / "data" / "gate" / "gate.json"
 
 
+FEATURES = {
+    "distance": "ten times one minus the cosine",
+    "unshared": "share of the content words that one has and the other has not",
+    "unshared_short": "the same where both have fewer than eight content words",
+    "unshared_both": "share of the content words that may have been exchanged: the lesser of both sides' own",
+    "light": "words that say little (best, explain, use) of one alone, by content words",
+    "light_short": "the same where both have fewer than eight content words",
+    "question": "1 where one asks why, when, where, who or which, the other without such a word, and both are short",
+    "nothing_shared": "1 where no content word is shared",
+    "few_words": "one by the number of shared content words, numbers and names with them",
+}
+"""What the regression sees; each is 0 or more and tells against a hit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`reason` is one word for metrics and audit (`numbers`, `negation` ... or `meaning`); `score` the probability that
@@ -157,21 +171,22 @@ def _exchanged(a: Reading, b: Reading) -> bool:
 
 
 def features(a: Reading, b: Reading, cosine: float) -> dict[str, float]:
-    """What the regression sees; each is 0 or more and named for what it counts."""
+    """FEATURES of a pair that no fact forbids."""
     ours, theirs = set(a.words), set(b.words)
     anchors = sum(len(each) for each in a.facts["numbers"].values()) if isinstance(a.facts["numbers"], dict) else 0
     slight = LIGHT | (a.frame ^ b.frame if not (a.frame and b.frame) else frozenset())
-    heavy = (ours ^ theirs) - slight
-    light = (ours ^ theirs) & slight
+    heavy, light = (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT
     both = len(ours & theirs) + anchors
     size = both + len(heavy)
+    short = size < 8
     return {
         "distance": 10 * (1 - min(1.0, max(0.0, cosine))),
         "unshared": len(heavy) / max(1, size),
-        "unshared_of_short": len(heavy) / max(1, size) if size < 8 else 0.0,
-        "unshared_both_sides": min(len(heavy & ours), len(heavy & theirs)) / max(1, size),
+        "unshared_short": len(heavy) / max(1, size) if short else 0.0,
+        "unshared_both": min(len(heavy & ours), len(heavy & theirs)) / max(1, size),
         "light": len(light) / max(1, size),
-        "question": float(bool(a.question) != bool(b.question)),
+        "light_short": len(light) / max(1, size) if short else 0.0,
+        "question": float(short and bool(a.question) != bool(b.question)),
         "nothing_shared": float(both == 0),
         "few_words": 1 / max(1, both),
     }

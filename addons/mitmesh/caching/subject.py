@@ -35,7 +35,7 @@ def professional(role: str) -> bool:
 def plain(text: str) -> str:
     """Without headings', lists', emphasis' and tables' marks."""
     text = _STRONG.sub(r"\2", _LINE_MARKS.sub("", _RULE.sub("", text)))
-    return text.replace("|", " ") if text.count("|") > 3 else text
+    return text.replace("|", "\n") if text.count("|") > 3 else text
 
 
 FRAME = re.compile(r"(?m)^#{1,6} [^\n]*$|^\*\*[^*\n]{1,60}:?\*\*:?[^\n]*$")
