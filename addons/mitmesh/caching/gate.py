@@ -19,6 +19,8 @@ from mitmesh.caching.lexicon import DIRECTED, FUNCTION, LIGHT, OPPOSITES, PREPOS
 from mitmesh.caching.reading import Reading, read
 from mitmesh.caching.subject import professional
 
+SHORT = 6
+"""Content words of both together; below, a word that only one has is another question."""
 GATE = Path(__file__).parents[1] / "data" / "gate" / "gate.json"
 
 
@@ -30,6 +32,7 @@ FEATURES = {
     "light": "words that say little (best, explain, use) of one alone, by content words",
     "light_short": "the same where both have fewer than eight content words",
     "question": "1 where one asks why, when, where, who or which, the other without such a word, and both are short",
+    "distance_few": "distance by the number of shared content words",
     "nothing_shared": "1 where no content word is shared",
     "few_words": "one by the number of shared content words, numbers and names with them",
 }
@@ -81,7 +84,9 @@ def forbidden(a: Reading, b: Reading) -> str:
             return why
     if _turned(a, b):
         return "order"
-    return "exchanged" if _exchanged(a, b) else ""
+    if _exchanged(a, b):
+        return "exchanged"
+    return "qualified" if _qualified(a, b) else ""
 
 
 def _role(a: Reading, b: Reading) -> bool:
@@ -170,13 +175,24 @@ def _exchanged(a: Reading, b: Reading) -> bool:
     return False
 
 
+def unshared(a: Reading, b: Reading) -> tuple[set[str], set[str], int]:
+    """The words that one has and the other has not, and of those that say little; how many both have, numbers too.
+    A heading's words are no difference where the other has no heading."""
+    ours, theirs = set(a.words), set(b.words)
+    slight = LIGHT | (frozenset() if a.frame and b.frame else a.frame | b.frame)
+    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + a.count
+
+
+def _qualified(a: Reading, b: Reading) -> bool:
+    """In a few words each one counts: list files, list hidden files."""
+    heavy, _, both = unshared(a, b)
+    return bool(heavy) and both + len(heavy) < SHORT
+
+
 def features(a: Reading, b: Reading, cosine: float) -> dict[str, float]:
     """FEATURES of a pair that no fact forbids."""
     ours, theirs = set(a.words), set(b.words)
-    anchors = sum(len(each) for each in a.facts["numbers"].values()) if isinstance(a.facts["numbers"], dict) else 0
-    slight = LIGHT | (a.frame ^ b.frame if not (a.frame and b.frame) else frozenset())
-    heavy, light = (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT
-    both = len(ours & theirs) + anchors
+    heavy, light, both = unshared(a, b)
     size = both + len(heavy)
     short = size < 8
     return {
@@ -187,6 +203,7 @@ def features(a: Reading, b: Reading, cosine: float) -> dict[str, float]:
         "light": len(light) / max(1, size),
         "light_short": len(light) / max(1, size) if short else 0.0,
         "question": float(short and bool(a.question) != bool(b.question)),
+        "distance_few": 10 * (1 - min(1.0, max(0.0, cosine))) / max(1, both),
         "nothing_shared": float(both == 0),
         "few_words": 1 / max(1, both),
     }

@@ -90,6 +90,7 @@ class Reading:
     names: frozenset[str]  # words with capitals where a sentence does not ask for them
     question: str
     persons: tuple[int, ...]
+    count: int  # numbers
     frame: frozenset[str]  # words of headings and labels
 
 
@@ -117,10 +118,11 @@ def read(text: str) -> Reading | None:
     numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
     bare = _APPROACH.sub(" ", bare)
     words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
+    words += [_mark(piece).strip() for piece in pieces]
     tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
     content = tuple(
         canonical(each) for each in words if each not in FUNCTION and "'" not in each and each not in _WRITTEN
-    )
+    ) + tuple(canonical(each) for each in fences if each in NAMES)
     framed = frozenset(each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part)))
     facts: dict[str, object] = {
         "code": pieces, "quotes": quotes, "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
@@ -136,6 +138,7 @@ def read(text: str) -> Reading | None:
         facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), ""),
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
+        sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
     )  # fmt: skip
 
