@@ -196,6 +196,17 @@ def test_failing_finder(make_mesh: MakeMesh, provider: Provider) -> None:
     assert (row["refused_by"], row["forwarded"]) == ("redact", 0)
 
 
+def test_rule_for_a_provider(make_mesh: MakeMesh, provider: Provider) -> None:
+    """A rule for one provider holds at the gateway too, where nobody but the route knows who serves the call."""
+    rule = "actions:\n  - {id: none-there, types: [EMAIL], provider: openai, action: refuse}\n"
+    mesh = make_mesh(local={"pii.yaml": rule}).start()
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": ADDRESS}]}
+    with mesh.way("gateway").client(httpx, [], asynchronous=False) as http:
+        answer = http.post(f"{mesh.gateway}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {KEY}"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "none-there")
+    assert provider.calls == []
+
+
 def test_observe(make_mesh: MakeMesh, provider: Provider) -> None:
     """Observed, the original leaves and comes back; what is stored is redacted all the same."""
     mesh = make_mesh(local={"mesh.yaml": f"mode: observe\n{REDACTED}"}).start()

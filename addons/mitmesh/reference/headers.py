@@ -12,6 +12,12 @@ HEADERS: dict[str, tuple[str, str]] = {
     "x-mesh-model": ("gateway's answer", "Model that was asked for."),
     "x-mesh-tokens": ("gateway's answer", "Tokens in and out together, where known before the body is sent."),
     "x-mesh-cost-usd": ("gateway's answer", "Dollars, six decimals, where known before the body is sent."),
+    "x-mesh-quota-pct": (
+        "answer",
+        "How full the fullest limit was that the call came under, in percent; what running calls have set aside "
+        "counts.",
+    ),
+    "x-mesh-quota-warn": ("answer", "Which limit is nearly used up, or that the session goes round in circles."),
     "x-should-retry": ("refusal", "`false`: the providers' SDKs would otherwise try again by themselves."),
     "x-mesh-team": ("request", "Team of the caller. Believed from `trust_headers_from` in identities.yaml alone."),
     "x-mesh-user": ("request", "User behind the call; as above."),

@@ -23,6 +23,7 @@ from mitmesh.rules.models import (
     field_names,
 )
 from mitmesh.rules.pii import Pii
+from mitmesh.rules.quotas import Quotas
 from mitmesh.rules.tree import Node, overlay, read, read_bytes
 
 FILES: dict[str, type[BaseModel]] = {
@@ -33,6 +34,7 @@ FILES: dict[str, type[BaseModel]] = {
     "prices": Prices,
     "egress": Egress,
     "pii": Pii,
+    "quotas": Quotas,
 }
 """The files of a rules folder, by name without `.yaml`."""
 
@@ -53,6 +55,7 @@ class Rules:
     prices: Prices = field(default_factory=Prices)
     egress: Egress = field(default_factory=Egress)
     pii: Pii = field(default_factory=Pii)
+    quotas: Quotas = field(default_factory=Quotas)
 
     def mode(self, team: str | None = None) -> Mode:
         """observe or enforce, for a team where it has its own."""
