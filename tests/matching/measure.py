@@ -46,7 +46,9 @@ def by_pairs(rows: Sequence[dict[str, object]], known: Corpus, name: str = "pair
         counts[1] += 1
     good = sum(bool(row["hit"]) for row in rows)
     by_kind = ", ".join(f"{kind} {hits}/{of}" for kind, (hits, of) in sorted(kinds.items()))
-    yield Figure(f"{name}: wrong hits", len(wrong), f"of {len(rows) - good} that must not: {by_kind}", most=0, wrong=wrong)
+    yield Figure(
+        f"{name}: wrong hits", len(wrong), f"of {len(rows) - good} that must not: {by_kind}", most=0, wrong=wrong
+    )
     if good:
         yield Figure(f"{name}: paraphrases hit", right / good, f"{right} of {good}")
 
@@ -143,7 +145,9 @@ def unseen(rows: Sequence[tuple[str, str]], known: Corpus) -> Figure:
         wrong += ask(asked, [row for row in order if row[1] not in out][:3000], known)[1]
         asked_in_all += len(asked)
     rate = len(wrong) / max(1, asked_in_all)
-    return Figure("banking77: unseen intents hit", rate, f"{len(wrong)} of {asked_in_all} asked", most=0.005, wrong=wrong[:20])
+    return Figure(
+        "banking77: unseen intents hit", rate, f"{len(wrong)} of {asked_in_all} asked", most=0.005, wrong=wrong[:20]
+    )
 
 
 def statements(data: Path) -> Iterator[Figure]:
@@ -161,7 +165,9 @@ def statements(data: Path) -> Iterator[Figure]:
         without = first(similar, origins, [each for each in near if origins[each[0]] != origin][: NEAREST - 1])
         if without is not None:
             removed.append((similar, origins[without]))
-    yield Figure("gptcache-mock: others' answers", len(others) / len(rows), f"{len(others)} of {len(rows)}", wrong=others)
+    yield Figure(
+        "gptcache-mock: others' answers", len(others) / len(rows), f"{len(others)} of {len(rows)}", wrong=others
+    )
     yield Figure(
         "gptcache-mock, own entry removed: hits", len(removed) / len(rows), f"{len(removed)} of {len(rows)}", most=0.01,
         wrong=removed,

@@ -79,7 +79,12 @@ def forbidden(a: Reading, b: Reading) -> str:
         return "persona"
     if not (_known(a.names, b) and _known(b.names, a)):
         return "names"
-    for why, check in (("question", _question), ("persons", _persons), ("antonyms", _opposed), ("direction", _directed)):
+    for why, check in (
+        ("question", _question),
+        ("persons", _persons),
+        ("antonyms", _opposed),
+        ("direction", _directed),
+    ):
         if check(a, b):
             return why
     if _turned(a, b):
@@ -99,7 +104,11 @@ def _known(names: frozenset[str], other: Reading) -> bool:
 
 
 def _question(a: Reading, b: Reading) -> bool:
-    return bool(a.question and b.question and a.question != b.question)
+    """What is asked: why and when, how and whether. In many words it may be said twice, once so and once so."""
+    if a.question == b.question:
+        return False
+    heavy, _, both = unshared(a, b)
+    return both + len(heavy) < SHORT or bool(a.question and b.question and "how" not in (a.question, b.question))
 
 
 def _persons(a: Reading, b: Reading) -> bool:
@@ -153,7 +162,13 @@ def _turned(a: Reading, b: Reading) -> bool:
                 continue
             one = set(a.tokens[ours[x] + 1 : ours[y]])
             other = set(b.tokens[theirs[y] + 1 : theirs[x]])
-            if not one and not other or (one & other) - FUNCTION or (one | other) & DIRECTED or one & other & PREPOSITIONS:
+            if (
+                not one
+                and not other
+                or (one & other) - FUNCTION
+                or (one | other) & DIRECTED
+                or one & other & PREPOSITIONS
+            ):
                 return True
     return False
 

@@ -38,14 +38,14 @@ FUNCTION = frozenset(
     "did doing done have has had having will would shall should can could may might must ought to of in on at by for "
     "from with into onto about as and or but if then than so because while after before during since until through "
     "via per s t d ll m re ve let lets just also too very really quite some any please thanks thank kindly hi hello hey "
-    "dear ok okay well now get got getting gets want wants wanted need needs needed like am wanna gonna such each both "
+    "dear ok okay well now want wants wanted need needs needed like am wanna gonna such each both "
     "between among amongst amid within across around upon along towards toward over under above below up down out off "
     "again more most less least much many few lot lots able possible way ways thing things something anything "
     "not no never none nor neither cannot without nobody nothing nowhere yes etc e g eg ie vs versus only all every "
     "always sometimes often rarely else other another own same".split()
 )
 _LIGHT = _stems(
-    "using tell explain describe show give provide use using utilize know find out help wonder best effective good main primary key "
+    "tell explain describe show give provide know find out help wonder best effective good main primary key "
     "important impactful major recommend suggest recommended pattern strategy technique approach method introduce "
     "question answer wondering understand learn make try going go come take think sure exactly actually currently "
     "see look looking say mean would could metric value goal topic type write step steps guide detail details overview "
@@ -79,11 +79,11 @@ total reach amount hit
 change modify alter edit update
 show display
 choose pick select
-obtain acquire receive
+get obtain acquire receive got getting
 send transmit
 begin start
 assist aid
-employ utilize
+use employ utilize
 main primary principal key
 danger risk hazard
 configure configuration setup
@@ -306,7 +306,9 @@ OPPOSITES = frozenset(
     if a != b
     for pair in ((a, b), (b, a))
 )
-_WORDS_TOO = frozenset("go rest word express signal edge main test master may march fall spring chef excel safari dash foot".split())
+_WORDS_TOO = frozenset(
+    "go rest word express signal edge main test master may march fall spring chef excel safari dash foot".split()
+)
 NAMES = frozenset(each for word in _NAMES.split() for each in (word, stem(word))) - _WORDS_TOO
 
 

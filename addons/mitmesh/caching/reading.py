@@ -32,7 +32,7 @@ _PHRASES = tuple(
         ("year[- ](?:on|over)[- ]year|yoy", "yoy"), ("executive summary", "summary"), ("sign(?:ing)?[- ]?in(?:to)?|log(?:ging)?[- ]?in(?:to)?|log(?:ging)?[- ]?on", "login"),
         ("set(?:ting)?[- ]up", "configure"), ("sign(?:ing)? ?up", "register"), ("get(?:ting)? rid of", "delete"), ("find(?:ing)? out", "find"),
         ("carry(?:ing)? out", "execute"), ("what's", "what is"), ("how's", "how is"), ("top(?:ping|ped)?[- ]?up", "topup"),
-        ("how come", "why"),
+        ("how come", "why"), ("using|utili[sz]ing|employing|by means of", " "), ("have got", "have"), ("is there (?:a|any) way to", "can i"),
     )
 )  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:-[^\W\d_]+)*")
@@ -47,7 +47,16 @@ _CARDINALS = {
         "nineteen twenty".split(),
         2,
     )
-} | {"zero": "0", "thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80", "ninety": "90"}
+} | {
+    "zero": "0",
+    "thirty": "30",
+    "forty": "40",
+    "fifty": "50",
+    "sixty": "60",
+    "seventy": "70",
+    "eighty": "80",
+    "ninety": "90",
+}
 _CARDINAL = re.compile(rf"(?i)\b(?:{'|'.join(_CARDINALS)})\b")
 _WRITTEN = frozenset(
     "first second third fourth fifth sixth seventh eighth ninth tenth hundred thousand million billion dozen half quarter "
@@ -75,7 +84,8 @@ _STOPWORDS = {
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
 _FIRST, _SECOND = frozenset("i me my mine we us our ours".split()), frozenset("you your yours".split())
 _THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
-_QUESTIONS = frozenset("why when where who whom whose which".split())
+_CAN = frozenset("can could may might is are was were do does did has have will would should must".split())
+_QUESTIONS = frozenset("why when where who whom whose which how".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +133,9 @@ def read(text: str) -> Reading | None:
     content = tuple(
         canonical(each) for each in words if each not in FUNCTION and "'" not in each and each not in _WRITTEN
     ) + tuple(canonical(each) for each in fences if each in NAMES)
-    framed = frozenset(each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part)))
+    framed = frozenset(
+        each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part))
+    )
     facts: dict[str, object] = {
         "code": pieces, "quotes": quotes, "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
         "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
@@ -136,7 +148,7 @@ def read(text: str) -> Reading | None:
     }  # fmt: skip
     return Reading(
         facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
-        next((each for each in words if each in _QUESTIONS), ""),
+        next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
