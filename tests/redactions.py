@@ -77,11 +77,13 @@ PATHS = {
 }
 
 
-def exchange(dialect: str, doc: Any, path: str = "", rules_: Any = None, **headers: str) -> Exchange:
+def exchange(
+    dialect: str, doc: Any, path: str = "", rules_: Any = None, content_type: str = "application/json", **headers: str
+) -> Exchange:
     """A call as the engine would make it of this body."""
     raw = doc if isinstance(doc, bytes) else json.dumps(doc).encode()
     spoken, path = DIALECTS[dialect], path or PATHS[dialect]
-    reading = read(raw, spoken, path, {"content-type": "application/json"}, Limits())
+    reading = read(raw, spoken, path, {"content-type": content_type}, Limits())
     host = HostRule(id="test", match=["llm.example"], provider="test")
     x = Exchange(
         spoken, reading.call, host, Target("https", "llm.example", 443), path, cast(Any, dict(headers)),

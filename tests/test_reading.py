@@ -92,16 +92,19 @@ def test_a_null_is_not_no_body(dialect: str) -> None:
     [
         (b"\0\1", "application/grpc", "body.not_json"),
         (b"", "application/json", None),
-        (b"plain words", "text/plain", "body.not_json"),
-        (b"plain words", "application/json", "body.bad_json"),
+        (b"plain words", "text/plain", None),
+        (b"plain words", "application/json", None),
+        (b"\0{broken", "application/json", "body.bad_json"),
         (b' {"a": "b"}', "text/plain", None),
         (b"[1]", "", None),
         (b"null", "application/json", None),
-        (b"{broken", "text/plain", "body.bad_json"),
+        (b"{broken", "text/plain", None),
+        (b'{"a": 1}\n{"a": 2}\n', "application/jsonl", None),
+        (b"\xff\xfe", "text/plain", "body.not_json"),
     ],
 )
 def test_other_bodies(raw: bytes, kind: str, rule: str | None) -> None:
-    """Where no dialect is known, a body is JSON if it says so or looks so."""
+    """Where no dialect is known, a body is JSON if it says so or looks so, else a text; bytes are neither."""
     if rule is None:
         assert reading(raw, "generic", content_type=kind).inspected is Inspected.FULL
         return

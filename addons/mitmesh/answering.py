@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Answer, Event, Framing, Refusal
 from mitmesh.exchange import Exchange
 from mitmesh.guard import Guard, StageFailed
+from mitmesh.stage import StreamEnded
 from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
 from mitmesh.wire.frames import FrameTooLong, framer
 from mitmesh.wire.jsontext import Body, crowded
@@ -97,7 +98,7 @@ class Tap:
         self._decoder: Decoder | None = None
         self._framer = framer(framing)
         self._reader = x.dialect.reader(x.rules.mesh.limits.answer_text_bytes)
-        x.answer, x.stop_reading = self._reader.answer, self._stop
+        x.answer, x.stop_reading, x.reading = self._reader.answer, self._stop, self._reader
         self.malformed = False
         """Is it no stream that can be read? What follows passes unread, where nothing edits it."""
         self._ended = False
@@ -146,7 +147,10 @@ class Tap:
             doc = _parsed(event.data)
             self._reader.feed(event, doc)
             if self._edits:
-                out += [piece.raw for piece in self._transformed(event, doc)]
+                try:
+                    out += [piece.raw for piece in self._transformed(event, doc)]
+                except StreamEnded as ended:
+                    return out + self._stopped(ended, doc)
         if self.x.times.first_token is None and self._reader.answer.parts:
             self.x.times.first_token = time.monotonic()
         if not chunk:
@@ -193,6 +197,15 @@ class Tap:
             for event in self._guard.answer(stage, self.x, "stream", transform.end) or ():
                 out += [piece.raw for piece in self._transformed(event, _parsed(event.data))]
         return out
+
+    def _stopped(self, ended: StreamEnded, last: Any) -> list[bytes]:
+        """End the stream as a stage decided: what the others held back, the dialect's own finish, then the reason."""
+        self._ended = True
+        self._cut()
+        said, x = ended.verdict, self.x
+        refusal = Refusal(said.status, said.type, said.reason, said.rule_id, x.id, said.retry_after)
+        finish = x.dialect.stop(self._reader.answer, last, framing=self.framing)
+        return [*self._held_back(), finish, x.dialect.stream_error(refusal, framing=self.framing)]
 
     def _end(self, rule: str, message: str) -> list[bytes]:
         """Cut the provider off; the bytes that tell the client so, in its dialect. Nothing can be said in a stream

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitmesh.exchange import Exchange
+from mitmesh.quotas import opening
 from mitmesh.redaction.finder import Finder
+from mitmesh.redaction.output import Proxy
 from mitmesh.stage import Stage
 from mitmesh.stages.cache import Cache
 from mitmesh.stages.commit import Commit
@@ -15,6 +17,7 @@ from mitmesh.stages.identity import Identity
 from mitmesh.stages.live import Live
 from mitmesh.stages.meter import Meter
 from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.quota import Quota
 from mitmesh.stages.redact import Redact
 from mitmesh.stages.route import Route
 from mitmesh.stages.scope import Scope
@@ -30,17 +33,20 @@ class Site:
     demo: Callable[[Exchange], AsyncIterator[bytes]] | None = None
     trust: str | None = None
     """A file of CA certificates for providers, in place of the usual ones."""
+    proxy: Proxy | None = None
+    """The corporate proxy through which all leaves (mitmproxy's mode `upstream:`)."""
 
 
 CATALOG: dict[str, Callable[[Site], Stage]] = {
     "scope": lambda _: Scope(),
     "identity": lambda _: Identity(),
-    "redact": lambda site: Redact(site.data, Finder(), site.trust),
+    "redact": lambda site: Redact(site.data, Finder(), site.trust, site.proxy),
     "route": lambda site: Route(site.demo),
     "cache": lambda site: Cache(site.data),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),
+    "quota": lambda site: Quota(lambda rules: opening.ledger(rules, site.data)),
     "metrics": lambda _: Metrics(),
     "live": lambda _: Live(),
 }

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.dialects.base import Answer, Call, Dialect, Framing, Operation, Usage
+from mitmesh.dialects.base import Answer, AnswerReader, Call, Dialect, Framing, Operation, Usage
 
 if TYPE_CHECKING:
     from mitmesh.kernel import Caller
@@ -109,6 +109,8 @@ class Identity:
     service_account: str | None = None
     pod: str | None = None
     process: str | None = None
+    key: str | None = None
+    """Id of the virtual key it came with."""
     sources: dict[str, str] = field(default_factory=dict)
 
     def attest(self, source: str, **claims: str | None) -> None:
@@ -272,6 +274,10 @@ class Exchange:
     """Ends the reading of a stream, at its own end or not, so that `answer` has all that was delivered."""
     show: Callable[[Exchange], None] | None = None
     """Shows the finished call where the proxy has a screen; the engine sets it."""
+    reading: AnswerReader | None = None
+    """What reads a stream while it runs."""
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    """Headers of ours that stages set on the answer, names in lower case."""
     edits_stream: bool = False
     """Will a stage change the answer's stream? Then the provider is asked for identity encoding."""
     local: Callable[[Exchange], AsyncIterator[bytes | Head]] | None = None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh.exchange import Exchange, Mode
 from mitmesh.rules import FailMode
+from mitmesh.stage import StreamEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -75,9 +76,11 @@ class Guard:
         self, stage: Stage, x: Exchange, hook: str, method: Callable[[], T], failed: T | None = None
     ) -> T | None:
         """Run a method on the answer's way back. Where it fails: `failed`, or, where the answer must not go on, a
-        refusal in `x` and StageFailed."""
+        refusal in `x` and StageFailed. A stream that a stage ends is no failure: StreamEnded passes."""
         try:
             return method()
+        except StreamEnded:
+            raise
         except FAILURES as error:  # as above
             self.note(stage.name, hook, error)
             if stage.name not in CUTS_ANSWER or x.rules.fail_mode(stage.name) is FailMode.OPEN:

@@ -11,8 +11,11 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
 from mitmesh import ca, demo, gateway, options, pac
 from mitmesh.ca.signing import Store
@@ -23,12 +26,15 @@ from mitmesh.house import House, Phase
 from mitmesh.kernel import Kernel
 from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
-from mitmesh.rules import RulesError, fingerprint, load
+from mitmesh.redaction.output import Proxy
+from mitmesh.rules import Rules, RulesError, fingerprint, load
+from mitmesh.rules.quotas import team_limits
 from mitmesh.scope import HostTable
 from mitmesh.stages.cache import Cache
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.live import Live
 from mitmesh.stages.metrics import Metrics
+from mitmesh.stages.quota import Quota
 from mitmesh.store.errors import AuditError
 
 if TYPE_CHECKING:
@@ -44,6 +50,8 @@ HANG_UP = 1.0
 """Seconds that clients' connections have to close at the end."""
 
 
+TEAM_LIMITS = ("mesh_team_limits", "mesh_warn_at", "mesh_hard_stop_at")
+"""Options that become limits: noted, for scripts/quota to know them."""
 SETTLED = ("mode", "listen_host", "listen_port")
 """Options of mitmproxy's that say where it listens."""
 
@@ -72,11 +80,12 @@ class Life:
         try:
             self._check()
             rules_seen = fingerprint(self._rules)
-            rules = await asyncio.to_thread(load, self._rules)
+            rules = await asyncio.to_thread(self._load)
             self._signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
             self._seen = rules_seen, ca.fingerprint(self._data / "ca")
             trust = self._options.ssl_verify_upstream_trusted_ca
-            site = Site(self._data, self._names, demo.serve if self._options.mesh_demo else None, trust)
+            serve = demo.serve if self._options.mesh_demo else None
+            site = Site(self._data, self._names, serve, trust, self._corporate())
             stages = [CATALOG[name](site) for name in self._names]
             self.house = House(stages, rules, HostTable(rules.hosts), Loopback())
             self.house.configure(rules, self.house.table)
@@ -202,6 +211,15 @@ class Life:
             modes.append(self.house.gateway_spec)
         return modes
 
+    def _corporate(self) -> Proxy | None:
+        """The proxy that mitmproxy's `upstream:` mode names; what we send ourselves goes through it too."""
+        modes = (ProxyMode.parse(spec) for spec in self._options.mode)
+        upstream = next((mode for mode in modes if isinstance(mode, UpstreamMode)), None)
+        if upstream is None:
+            return None
+        host, port = upstream.address
+        return Proxy(f"{upstream.scheme}://{f'[{host}]' if ':' in host else host}:{port}", self._options.upstream_auth)
+
     def _watch(self, calls: Calls) -> None:
         """Wire what is read when asked: /health, /metrics and /live."""
         house = self.house
@@ -215,6 +233,8 @@ class Life:
                 metrics.watched.audit = commit.counters
             if cache:
                 metrics.watched.cache = cache.counters
+            if quota := next((stage for stage in house.stages if isinstance(stage, Quota)), None):
+                metrics.watched.quota, metrics.watched.quota_lost = quota.rows, quota.lost
         rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None
         live = next((stage for stage in house.stages if isinstance(stage, Live)), None)
         if live:
@@ -233,10 +253,17 @@ class Life:
 
     def _note(self) -> None:
         """Write where things are, for scripts, tests and people: run.json in the data folder."""
-        text = json.dumps({"pid": os.getpid(), "rules": str(self._rules), **self._places}, indent=2) + "\n"
+        limits = {name: getattr(self._options, name) for name in TEAM_LIMITS} if self._options.mesh_team_limits else {}
+        text = json.dumps({"pid": os.getpid(), "rules": str(self._rules), **self._places, **limits}, indent=2) + "\n"
         new = self._data / "run.json.new"
         new.write_text(text)
         new.replace(self._data / "run.json")
+
+    def _load(self) -> Rules:
+        """The rules of the files, and the teams' limits that this run was given."""
+        rules, opts = load(self._rules), self._options
+        limits = team_limits(rules.quotas, opts.mesh_team_limits, opts.mesh_warn_at, opts.mesh_hard_stop_at)
+        return rules if limits is rules.quotas else replace(rules, quotas=limits)
 
     def _state(self) -> tuple[Any, ...]:
         """What changes when a rules file does, or when another CA is to sign."""
@@ -251,7 +278,7 @@ class Life:
                 if seen == self._seen:
                     continue
                 self._seen = seen
-                rules = await asyncio.to_thread(load, self._rules)
+                rules = await asyncio.to_thread(self._load)
                 signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
                 self.house.configure(rules, HostTable(rules.hosts))
                 self._signers = signers

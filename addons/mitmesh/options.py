@@ -17,6 +17,13 @@ OWN: dict[str, tuple[type, Any, str]] = {
     "mesh_pods": (str, "/run/mitmesh/pods.json", "File that tells the names of pods (a PodList); need not exist."),
     "mesh_control": (str, "127.0.0.1:9090", "Address of /health and /metrics, host:port; empty is none."),
     "mesh_demo": (bool, False, "Answer LLM calls from a built-in provider: nothing leaves, no key is needed."),
+    "mesh_team_limits": (
+        str,
+        "",
+        "Tokens that teams may use in a calendar month, team=tokens, several with commas; before rules/quotas.yaml.",
+    ),
+    "mesh_warn_at": (int, 80, "Percent of mesh_team_limits from which answers carry a warning."),
+    "mesh_hard_stop_at": (int, 100, "Percent of mesh_team_limits at which calls are refused."),
     "mesh_drain": (int, 10, "Seconds that calls in flight have to end when the process is told to stop."),
 }
 """Name: type, default, help. Defined in the engine's `load`; documented in docs/options.md."""

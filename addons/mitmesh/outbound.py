@@ -49,6 +49,8 @@ class Outbound:
         else:
             x.call, x.body, x.inspected = reading.call, reading.body, reading.inspected
             x.framing = x.dialect.framing(x.call, x.path)
+            if reading.unread:
+                self._unread(x, reading.unread, "Parts of the body are no text and cannot be inspected.")
 
     def _unreadable(self, x: Exchange, error: Unreadable) -> None:
         """A known operation is refused; of any other body the rules decide, unless it is too large to hold."""
@@ -57,11 +59,15 @@ class Outbound:
         if x.dialect.native or error.status == 413:
             must_refuse(x, error.rule, error.reason, error.status)
             return
+        self._unread(x, x.request_bytes, error.reason)
+
+    def _unread(self, x: Exchange, count: int, reason: str) -> None:
+        """So many bytes were not read: the rules decide."""
         opaque = x.host.opaque or x.rules.mesh.opaque
         if opaque is Opaque.REFUSE:
-            x.refuse("scope", "opaque", f"{error.reason} The rules refuse what cannot be read.", status=415)
+            x.refuse("scope", "opaque", f"{reason} The rules refuse what cannot be read.", status=415)
         elif opaque is Opaque.WARN:
-            x.decide("scope", Action.WARN, "opaque", f"{x.request_bytes} bytes were not inspected.")
+            x.decide("scope", Action.WARN, "opaque", f"{count} bytes were not inspected.")
 
     async def _decide(self, flow: http.HTTPFlow, x: Exchange) -> None:
         for stage in self.house.deciding:
@@ -102,6 +108,7 @@ class Outbound:
             x.upstream = x.target
             x.target = self.house.loopback.open(x, x.local)
             x.headers.update(self.house.loopback.pass_for(x))
+            flow.server_conn.via = None  # no corporate proxy reaches our loopback
         carry_back(x.sent_headers, x.headers, flow.request.headers)
         assert x.target
         replies.aim(flow.request, x.target, x.path)

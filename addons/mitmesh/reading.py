@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from mitmesh.dialects.base import Call, Dialect, DialectError
 from mitmesh.exchange import Inspected
 from mitmesh.rules import Limits
 from mitmesh.wire.compression import BadCompression, TooLarge, UnknownEncoding, decompress
+from mitmesh.wire.forms import read_form
 from mitmesh.wire.jsontext import BadJSON, Body, parse
 
 
@@ -22,11 +24,13 @@ class Unreadable(Exception):
 
 @dataclass(slots=True)
 class Reading:
-    """What was read: the call, its JSON (None where there is none), and how much of it was inspected."""
+    """What was read: the call, its JSON (None where there is none), and how much of it was inspected. `unread` are the
+    bytes that the rules have to decide about."""
 
     call: Call
     body: Body | None
     inspected: Inspected
+    unread: int = 0
 
 
 def read(raw: bytes, dialect: Dialect, path: str, headers: Mapping[str, str], limits: Limits) -> Reading:
@@ -34,16 +38,33 @@ def read(raw: bytes, dialect: Dialect, path: str, headers: Mapping[str, str], li
     if not raw:
         return Reading(_call(dialect, None, path, headers), None, Inspected.FULL)
     plain = _decompressed(raw, headers.get("content-encoding", ""), limits.body_bytes)
-    if not _says_json(dialect, headers.get("content-type", ""), plain):
-        raise Unreadable(415, "body.not_json", "The body is not JSON and cannot be inspected.")
+    kind = headers.get("content-type", "")
+    if not _says_json(dialect, kind, plain):
+        return _form(plain, dialect, kind, path, headers) or _no_text()
     try:
         doc = parse(plain, depth=limits.json_depth)
     except BadJSON as error:
+        if not dialect.native and (lines := _form(plain, dialect, "text/plain", path, headers)):
+            return lines  # JSON lines, say: what has no shape is read as a text
         raise Unreadable(400, "body.bad_json", f"The body is not JSON that can be inspected: {error}.") from None
     if doc is None and dialect.native:  # a dialect takes None for a request without a body
         raise Unreadable(400, "body.wrong_shape", "The body is null; this API takes an object.")
     call = _call(dialect, doc, path, headers)
     return Reading(call, Body(plain, doc), Inspected.PARTIAL if call.opaque_bytes else Inspected.FULL)
+
+
+def _form(plain: bytes, dialect: Dialect, kind: str, path: str, headers: Mapping[str, str]) -> Reading | None:
+    """A body that is a form, an upload or a text; None where it is nothing of that."""
+    body = read_form(plain, kind)
+    if body is None:
+        return None
+    call = _call(dialect, body.doc, path, headers)
+    call.opaque_bytes += body.opaque
+    return Reading(call, body, Inspected.PARTIAL if call.opaque_bytes else Inspected.FULL, body.opaque)
+
+
+def _no_text() -> NoReturn:
+    raise Unreadable(415, "body.not_json", "The body is neither JSON nor text and cannot be inspected.")
 
 
 def _decompressed(raw: bytes, encoding: str, limit: int) -> bytes:

@@ -100,6 +100,7 @@ def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http
 def mark(response: http.Response, x: Exchange) -> None:
     """Set the headers that say what this exchange was. What a provider sent under their names is not believed."""
     own = {"x-mesh-id": x.id, "x-mesh-origin": x.origin.value}
+    own |= {name: _printable(value) for name, value in x.answer_headers.items()}
     if rule := response.headers.get("x-mesh-rule") if x.refusal else None:
         own["x-mesh-rule"] = rule
     if x.cache:

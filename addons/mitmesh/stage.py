@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Event
-    from mitmesh.exchange import Connection, Exchange
+    from mitmesh.exchange import Connection, Exchange, Verdict
     from mitmesh.rules import Rules
+
+
+class StreamEnded(Exception):
+    """A transform ends the stream: no failure, but a decision. What `verdict` says is told in the dialect's own finish
+    and error, and the provider is cut off."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.rule_id)
+        self.verdict = verdict
 
 
 class Transform(Protocol):
     """Changes the events of one stream on their way to the client."""
 
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
-        """Take one event (`doc`: its payload parsed, or None); return what to send in its place, None for itself."""
+        """Take one event (`doc`: its payload parsed, or None); return what to send in its place, None for itself.
+
+        Raises StreamEnded in place of it and all that would follow."""
 
     def end(self) -> Sequence[Event]:
         """The stream ended: return what was held back."""

@@ -22,6 +22,8 @@ TARGETS = (
     ("redaction of a first 70 KB request", "first_70KB_ms", "≤", 400.0, "ms"),
     ("p99 of other calls beside such ones, by theirs alone", "others_p99_ratio", "≤", 1.5, ""),
     ("restoring, an event", "restored_event_us", "≤", 30.0, "us"),
+    ("a decision of the quota ledger in SQLite", "quota_decision_ms", "≤", 1.0, "ms"),
+    ("identity and quota with two limits, at 1 connection", "quota_added_ms", "≤", 0.3, "ms"),
 )
 """What the figure is, its name, and its limit."""
 
@@ -38,6 +40,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         "added_first_token_ms": first.added("first", "streaming"),
         "memory_growth_mb": growth["suite"],
         **results.redaction,
+        **results.quota,
     }
     return {
         "machine": {
@@ -59,6 +62,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         },
         "memory_mb": {name: {"growth": growth[name], "steps": steps} for name, steps in memory.items()},
         "redaction": {name: _round(value) for name, value in results.redaction.items()},
+        "quota": {name: _round(value) for name, value in results.quota.items()},
         "targets": [_target(name, figures[name], sign, limit) for _, name, sign, limit, _ in TARGETS],
     }
 

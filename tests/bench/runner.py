@@ -84,6 +84,8 @@ class Results:
     memory: dict[str, list[int]]
     redaction: dict[str, float] = field(default_factory=dict)
     """Figures of bench.redaction, by name."""
+    quota: dict[str, float] = field(default_factory=dict)
+    """Figures of bench.quota, by name."""
 
 
 async def measure(systems: Systems, plan: Plan, say: Callable[[str], None]) -> Results:

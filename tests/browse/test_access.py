@@ -80,6 +80,13 @@ PATHS = [
     ("/content.db", 403, 403, None),
     ("/audit.db", 403, 403, False),
     ("/-/permissions", 403, 403, False),
+    ("/-/databases.json", 403, 200, False),
+    ("/-/databases", 403, 200, False),
+    ("/-/plugins.json", 403, 200, False),
+    ("/-/metadata.json", 403, 200, False),
+    ("/-/settings.json", 403, 200, False),
+    ("/-/versions.json", 403, 200, False),
+    ("/-/threads.json", 403, 200, False),
     ("/-/auth-token?token=x", 403, 403, False),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +64,19 @@ async def test_a_session_turn_by_turn(company: Path) -> None:
     assert html.count(browsed.SECRET_WORDS) == 1
     assert html.count("<code>read_file</code>") == 3
     assert "messages of the turns before were sent again" in html
+
+
+async def test_two_callers_with_one_name_for_their_session(tmp_path: Path) -> None:
+    """Somebody else's session of the same name is another: nobody gets into a session by claiming its name."""
+    calls = [browsed.one(0.1, session="main", team=team, user=user) for team, user in (("a", "ann"), ("b", "bob"))]
+    await asyncio.to_thread(browsed.make, tmp_path, calls)
+    html = await page(tmp_path, "/sessions?period=all")
+    assert html.count("/sessions/main?caller=") == 2
+    both = await page(tmp_path, "/sessions/main")
+    assert "ann" in both and "bob" in both and 'class="card turn"' not in both
+    ann = await page(tmp_path, "/sessions/main?caller=a%7Cann%7C")
+    assert ann.count('class="card turn"') == 1 and "bob" not in ann
+    assert "/sessions/main?caller=a%7Cann%7C&amp;texts=1" in ann
 
 
 @pytest.mark.parametrize(

@@ -87,11 +87,20 @@ def test_passes_on(make_mesh: MakeMesh, provider: Provider) -> None:
             "7",
             "slow",
         )
+        bad = json.dumps({"error": {"message": f"bad input: {OTHER}", "type": "t"}}).encode()
+        provider.script(Script(status=400, body=bad))
+        assert http.post(URL, json=body(), headers=HEADERS).json()["error"]["message"] == f"bad input: {MASK}"
+        called = {"name": "mail", "arguments": json.dumps({"to": OTHER}).replace("@", "\\u0040")}
+        message = {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": called}]}
+        said = {"id": "1", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+        provider.script(Script(body=json.dumps(said).encode()))
+        (call,) = http.post(URL, json=body(), headers=HEADERS).json()["choices"][0]["message"]["tool_calls"]
+        assert json.loads(call["function"]["arguments"]) == {"to": MASK}
         provider.script(Script(text="word " * 60, hold=50))
         with http.stream("POST", URL, json=body(stream=True), headers=HEADERS) as streamed:
             lines = streamed.iter_lines()
             assert next(lines).startswith("data: {")
-            assert provider.call(2).ended is None
+            assert provider.call(4).ended is None
             provider.release()
             assert [line for line in lines if line][-1] == "data: [DONE]"
         provider.script(Script(refuse=True))

@@ -116,6 +116,12 @@ def test_doctor_finds_all_well(tools: Tools) -> None:
             1,
         ),
         (("--", "true"), {}, ("FAIL  proxy     nothing of it came to the proxy",), 1),
+        (
+            ("--", *ask("nowhere.example")[1:]),
+            {},
+            ("FAIL  upstream  nowhere.example could not be reached", "no fault of the command's"),
+            1,
+        ),
         (("--", "no-such"), {}, ("FAIL  command   no-such is not found",), 1),
         (("--", *ask("api.openai.com")[1:]), {}, ("ok    governed  1 calls are in the audit", "(answered)"), 0),
         (("--", *ask("plain.example")[1:]), {}, ("FAIL  governed  it called no LLM host: plain.example",), 1),
@@ -126,7 +132,18 @@ def test_doctor_finds_all_well(tools: Tools) -> None:
             1,
         ),
     ],
-    ids=["stopped", "upstream", "tunnelled", "no_proxy", "past", "missing", "governed", "elsewhere", "pinned"],
+    ids=[
+        "stopped",
+        "upstream",
+        "tunnelled",
+        "no_proxy",
+        "past",
+        "unreachable",
+        "missing",
+        "governed",
+        "elsewhere",
+        "pinned",
+    ],
 )
 def test_doctor_names_the_layer(
     tools: Tools, words: tuple[str, ...], environ: dict[str, str], said: tuple[str, ...], code: int
@@ -154,9 +171,33 @@ def test_doctor_tells_of_rules_that_are_wrong(tools: Tools, mesh: Mesh) -> None:
     try:
         wait_for(lambda: mesh.health()["warnings"], "the warning")
         assert "FAIL  rules     local/routes.yaml" in (said := tools("doctor").stdout) or "FAIL  rules" in said
+        done = tools("doctor", NO_PROXY="corp.example")
+        assert "note  NO_PROXY  nobody can say" in done.stdout and "Traceback" not in done.stderr
+        done = tools("exec", "--", "printenv", "NO_PROXY", NO_PROXY="corp.example")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "localhost,127.0.0.1,::1\n", "")
     finally:
         (mesh.rules / "local" / "routes.yaml").unlink()
         wait_for(lambda: not mesh.health()["warnings"], "good rules")
+
+
+def test_doctor_knows_a_host_the_ca_may_not_sign_for(tools: Tools, mesh: Mesh) -> None:
+    """A host that was added outside the CA's constraints needs a rotation, not another file."""
+    mesh.overlay("hosts.yaml", "hosts:\n  - {id: new, match: [llm.new-corp.example], provider: new}\n")
+    try:
+        wait_for(lambda: mesh.health()["warnings"], "the warning")
+        assert "next      scripts/ca rotate" in tools("doctor").stdout
+    finally:
+        (mesh.rules / "local" / "hosts.yaml").unlink()
+        wait_for(lambda: not mesh.health()["warnings"], "good rules")
+
+
+def test_why_steers_no_terminal(tools: Tools, mesh: Mesh) -> None:
+    """What a client names cannot move the cursor of who asks about it."""
+    code = ASK.replace("gpt-4o-mini", "gpt\\u001b[2Jx\\u009b")
+    call = tools("exec", "--", sys.executable, "-c", code, "https://api.openai.com").stdout.strip()
+    mesh.exchange(call)
+    said = tools("why", call).stdout
+    assert "gpt?[2Jx?" in said and not {"\x1b", "\x9b"} & set(said)
 
 
 def test_why(tools: Tools, provider: Provider, mesh: Mesh) -> None:

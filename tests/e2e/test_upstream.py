@@ -60,6 +60,15 @@ def client(mesh: Mesh, ca: Path) -> httpx.Client:
     return httpx.Client(proxy=mesh.proxy, verify=ssl.create_default_context(cafile=str(ca)), trust_env=False)
 
 
+def test_searched_answers_are_carried_too(make_mesh: MakeMesh, corporate: Corporate, provider: Provider) -> None:
+    """A call whose answer is searched (`output: mask`) is made by us, and leaves through the corporate proxy too."""
+    options = ["--mode", f"upstream:http://127.0.0.1:{corporate.port}@127.0.0.1:0"]
+    mesh = make_mesh(resolve={}, options=options, local={"pii.yaml": "output: {action: mask}\n"}).start()
+    with client(mesh, mesh.ca) as http:
+        answer = http.post("https://api.openai.com/v1/chat/completions", json=CHAT)
+    assert (answer.status_code, corporate.asked) == (200, ["api.openai.com:443"])
+
+
 def test_a_call_is_governed_and_carried(behind: Mesh, corporate: Corporate, provider: Provider) -> None:
     """A call to an LLM host is decrypted, audited, and leaves through the corporate proxy."""
     with client(behind, behind.ca) as http:

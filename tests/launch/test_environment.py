@@ -37,6 +37,17 @@ def test_the_proxy_and_the_bundle(home: Path) -> None:
     assert variables(home, JAVA_TOOL_OPTIONS="-Xmx1g")["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -Dhttps")
 
 
+def test_with_bad_rules_nothing_goes_past_us(home: Path, tmp_path: Path) -> None:
+    """Where the rules on disk cannot be read, a command runs all the same, and nothing goes past the proxy."""
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "hosts.yaml").write_text("hosts: [{")
+    places = {**PLACES, "rules": str(tmp_path / "rules")}
+    found = environment.variables(home, places, {"NO_PROXY": "corp.example"})
+    assert found["NO_PROXY"] == "localhost,127.0.0.1,::1"
+    with pytest.raises(LaunchError, match=r"hosts\.yaml"):
+        environment.passes_by("corp.example", places)
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

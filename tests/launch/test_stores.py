@@ -62,6 +62,14 @@ def test_nss(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mon
     run(capsys, "list")
     assert not place.exists()
     there_and_back(capsys, home, "nss", str(place))
+    assert not place.parent.exists()  # nobody else's is in it
+    run(capsys, "install")
+    other = make(Names(("b.example",), ()), datetime.now(UTC)).anchor
+    (tmp_path / "other.pem").write_bytes(other.public_bytes(Encoding.PEM))
+    database = ["-d", f"sql:{place}", "-n", "other"]
+    subprocess.run(["certutil", "-A", *database, "-t", "C,,", "-i", str(tmp_path / "other.pem")], check=True)
+    run(capsys, "uninstall")
+    subprocess.run(["certutil", "-L", *database], check=True, capture_output=True)
     profile = tmp_path / ".mozilla" / "firefox" / "x.default"
     profile.mkdir(parents=True)
     subprocess.run(["certutil", "-N", "-d", f"sql:{profile}", "--empty-password"], check=True)

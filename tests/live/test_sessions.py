@@ -9,7 +9,7 @@ import pytest
 
 from audits import answered, exchange
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
-from mitmesh.exchange import Billing, Exchange
+from mitmesh.exchange import Billing, Exchange, Origin
 from mitmesh.live.sessions import MOST, Sessions, so_far
 from mitmesh.rules import Prices
 
@@ -83,3 +83,21 @@ def test_bounded() -> None:
         sessions.end(answered(exchange(session=f"s{n}")))
     rows = sessions.now(running(session=f"open{n}") for n in range(MOST + 50))
     assert len(rows) == MOST
+
+
+def test_sessions_of_two_callers() -> None:
+    """A session's name is a claim: with another caller it is another session."""
+    sessions = Sessions()
+    for client in ("10.0.0.1", "10.0.0.2", "10.0.0.1"):
+        x = answered(exchange(session="s1"))
+        x.client = client
+        sessions.end(x)
+    assert sorted(row["calls"] for row in sessions.now([])) == [1, 2]
+
+
+def test_what_is_served_here_costs_nothing() -> None:
+    """A running answer of our own (a demo's) is priced as it will be in the end, and so is a local server's."""
+    assert so_far(running(("user", "hi"), origin=Origin.PROXY))[1] == 0
+    sessions = Sessions()
+    (row,) = sessions.now([running(("user", "hi"), billing=Billing.LOCAL)])
+    assert row["cost_microusd"] == row["unpriced"] == 0 and row["completion"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -30,6 +31,8 @@ def main() -> int:
     scores = list(judge(arguments.data))
     if arguments.json:
         figures = [{**asdict(score), "passed": score.passed} for score in scores]
+        for figure in figures:  # JSON has no number for it
+            figure["value"] = None if math.isnan(figure["value"]) else figure["value"]
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
     for score in scores:
         print(line(score))
@@ -66,7 +69,11 @@ def judge(data: Path) -> Iterator[Score]:
 def line(score: Score) -> str:
     """A score as a line of the report."""
     asked = f"at least {score.least}" if score.least is not None else f"at most {score.most}"
-    verdict = "" if score.least is None and score.most is None else f"{asked:14} {'ok' if score.passed else 'BELOW'}"
+    verdict = (
+        ""
+        if score.least is None and score.most is None
+        else f"{asked:14} {'' if math.isnan(score.value) else 'ok' if score.passed else 'BELOW'}"
+    )
     return f"{score.name:52} {score.value:6.3f}  {score.detail:34} {verdict}".rstrip()
 
 

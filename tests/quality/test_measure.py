@@ -26,9 +26,13 @@ def test_personal(tmp_path: Path) -> None:
         {"full_text": "a!b", "spans": [span]},
     ]
     (tmp_path / "x.json").write_text(json.dumps(records))
-    (score,) = measure.personal([tmp_path / "x.json"], at_signs)
+    score, *others = sorted(
+        measure.personal([tmp_path / "x.json"], at_signs), key=lambda each: "EMAIL" not in each.name
+    )
     assert score == Score("recall EMAIL", 1 / 3, "1 of 3; precision 0.500", least=0.95)
     assert not score.passed and "BELOW" in line(score)
+    assert len(others) == len(set(measure.LABELS.values())) - 1
+    assert all(other.passed and line(other).rpartition("  ")[0].find("NOT MEASURED") > 0 for other in others)
 
 
 def test_secrets(tmp_path: Path) -> None:

@@ -121,3 +121,20 @@ async def test_any_cut(words: list[str], sizes: list[int]) -> None:
 def test_masked() -> None:
     """Asterisks where a value begins, nothing where it goes on."""
     assert masked("abcdef", 10, [(8, 12), (13, 14), (15, 20)], is_json=False) == f"c{MASK}e{MASK}"
+
+
+async def test_escaped_arguments() -> None:
+    """A value that a tool call's arguments say in escapes is masked, in pieces and behind a long beginning."""
+    arguments = json.dumps({"to": "x" * 900 + " eve@example.com now", "cc": "bob@example.com"}).replace("@", "\\u0040")
+    pieces = [arguments[at : at + 7] for at in range(0, len(arguments), 7)]
+    told = said(await through(window(known="bob@example.com"), pieces, "arguments"))
+    assert json.loads(told) == {"to": "x" * 900 + f" {MASK} now", "cc": "bob@example.com"}
+
+
+async def test_errors() -> None:
+    """An error's message may quote what others sent."""
+    data = json.dumps({"error": {"message": "bad input eve@example.com", "type": "t"}}).encode()
+    event_ = Event(b"data: " + data + b"\n\n", data)
+    look = window()
+    out = [*await look.feed(event_, json.loads(data)), *await look.end()]
+    assert [json.loads(each.data)["error"]["message"] for each in out] == [f"bad input {MASK}"]

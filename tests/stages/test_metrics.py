@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from metered import exchange, said
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.exchange import Action, Billing, Connection, ConnectionKind, Mode, Outcome, Verdict
+from mitmesh.quotas.rows import Row
 from mitmesh.stages.metrics import Metrics
 
 
@@ -149,3 +150,20 @@ def test_two_registries_do_not_meet() -> None:
     observed(Metrics())
     assert all(name.startswith("mesh_") for name, _ in samples(metrics))
     assert value(metrics, "mesh_outcomes_total", outcome="answered") is None
+
+
+def test_limits() -> None:
+    """Sums of a limit's subjects, and the fullest; money in dollars."""
+    metrics = Metrics()
+    rows = [
+        Row("usd", "dollars", "user=a", 1_500_000, 500_000, 0, 10_000_000, None),
+        Row("usd", "dollars", "user=b", 9_000_000, 0, 0, 10_000_000, None),
+        Row("none", "tokens", "", 0, 0, 0, 0, None),
+    ]
+    metrics.watched.quota = lambda: rows
+    labels = {"limit": "usd", "unit": "dollars"}
+    get = metrics.registry.get_sample_value
+    assert get("mesh_quota_used", labels) == 10.5
+    assert get("mesh_quota_reserved", labels) == 0.5
+    assert get("mesh_quota_fullest_ratio", labels) == 0.9
+    assert get("mesh_quota_fullest_ratio", {"limit": "none", "unit": "tokens"}) == 1.0

@@ -16,7 +16,7 @@ from mitmesh.redaction.stored import WITHHELD
 from mitmesh.rules.pii import PiiAction
 from mitmesh.stages.redact import Redact
 from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
-from redactions import Finder, back_json, back_stream, exchange, rules, sent, stream_chunks
+from redactions import FINDS, Finder, back_json, back_stream, exchange, rules, sent, stream_chunks
 
 ANN, BOB = "ann@example.com", "bob@example.com"
 
@@ -60,6 +60,125 @@ def contents(raw: bytes) -> list[str]:
 
 
 # --- what leaves ---
+
+
+TOOLS = {
+    "anthropic": (
+        lambda number, words: {"model": "m", "max_tokens": 1, "messages": [
+            {"role": "user", "content": "+49 30 1234567"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"n": number}}]},
+            *({"role": "user", "content": word} for word in words)]},
+        lambda doc: doc["messages"][1]["content"][0]["input"]["n"],
+    ),
+    "gemini": (
+        lambda number, words: {"contents": [
+            {"role": "user", "parts": [{"text": "+49 30 1234567"}]},
+            {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"n": number}}}]},
+            *({"role": "user", "parts": [{"text": word}]} for word in words)]},
+        lambda doc: doc["contents"][1]["parts"][0]["functionCall"]["args"]["n"],
+    ),
+    "generic": (
+        lambda number, words: {"turns": [
+            {"say": "+49 30 1234567"}, {"args": {"n": number}}, *({"say": word} for word in words)]},
+        lambda doc: doc["turns"][1]["args"]["n"],
+    ),
+}  # fmt: skip
+NUMBERS = re.compile(FINDS.pattern + r"|(?P<PHONE2>(?<!\d)4930\d{7}(?!\d))")
+
+
+@pytest.mark.parametrize("dialect", TOOLS)
+@pytest.mark.parametrize("number", [49307654321, 4.9307654321e10])
+async def test_numbers_in_tool_inputs(dialect: str, number: float, tmp_path: Path) -> None:
+    """A number in a tool's input is named where it stands in the conversation, so that it keeps its name when the
+    conversation grows, and counts as the tool call that it is in."""
+    make, of = TOOLS[dialect]
+    stage = Redact(tmp_path / "data", Finder(NUMBERS))
+    await stage.start()
+    names = []
+    for words in ([], ["4930111222"], ["49301112223", "49301112224"]):
+        x = exchange(dialect, make(number, words))
+        await stage.request(x)
+        names.append(of(json.loads(sent(x))))
+        assert "tool_call" in x.verdicts[0].reason
+    await stage.stop()
+    assert names == ["<PHONE2_1>"] * 3
+
+
+async def test_names_in_tool_inputs(stage: Redact) -> None:
+    """So is a member's name."""
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {BOB: 1}}]}
+    names = []
+    for later in ([], [{"role": "user", "content": "c@example.com d@example.com"}]):
+        messages = [{"role": "user", "content": ANN}, call, *later]
+        x = exchange("anthropic", {"model": "m", "max_tokens": 1, "messages": messages})
+        await stage.request(x)
+        names.append(json.loads(sent(x))["messages"][1]["content"][0]["input"])
+    assert names == [{"<EMAIL_2>": 1}] * 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "left"),
+    [
+        (b'{"q": "ann@example.com"}\n{"q": "bob@example.com"}\n', "application/jsonl",
+         b'{"q": "<EMAIL_1>"}\n{"q": "<EMAIL_2>"}\n'),
+        (b"mail=ann%40example.com&x=1", "application/x-www-form-urlencoded", b"mail=%3CEMAIL_1%3E&x=1"),
+        (b"write to ann@example.com", "text/plain", b"write to <EMAIL_1>"),
+    ],
+)  # fmt: skip
+async def test_no_json(stage: Redact, raw: bytes, kind: str, left: bytes) -> None:
+    """A body on a path of no known dialect need not be JSON."""
+    x = exchange("generic", raw, content_type=kind)
+    await stage.request(x)
+    assert sent(x) == left
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [
+        ("/v1/other?user=ann%40example.com&key=sk-12345678&a=1", "/v1/other?user=%3CEMAIL_1%3E&key=sk-12345678&a=1"),
+        ("/v1/users/ann@example.com/x", "/v1/users/%3CEMAIL_1%3E/x"),
+        ("/v1/users/ann%40example.com?x", "/v1/users/%3CEMAIL_1%3E?x"),
+        ("/v1/other?a=b%2Fc&d", "/v1/other?a=b%2Fc&d"),
+    ],
+)
+async def test_url(stage: Redact, path: str, left: str) -> None:
+    """Values in the URL leave as placeholders, but the credential that is for the provider."""
+    x = exchange("generic", {"a": "b"}, path)
+    await stage.request(x)
+    assert x.path == left
+
+
+@pytest.mark.parametrize("model", [ANN, "sk-abcdefghijkl"])
+@pytest.mark.parametrize("mode", Mode)
+async def test_model(stage: Redact, model: str, mode: Mode) -> None:
+    """A model's name that holds a value is not shown as it is anywhere."""
+    x = exchange("openai_chat", {"model": model, "messages": [{"role": "user", "content": "hi"}]}, rules_=rules(mode))
+    await stage.request(x)
+    assert model not in (x.call.model or "") and (x.call.model or "").startswith("<")
+    assert (model.encode() in sent(x)) is (mode is Mode.OBSERVE)
+
+
+async def test_session(stage: Redact) -> None:
+    """A session that is named by a value is told from others, and its name is not kept."""
+    seen = []
+    for session in (ANN, BOB, ANN):
+        x = exchange("openai_chat", chat("hi"))
+        x.call.session = session
+        await stage.request(x)
+        seen.append(x.call.session)
+    assert seen[0] == seen[2] != seen[1] and not {ANN, BOB} & set(seen)
+
+
+async def test_rules_for_tool_calls(tmp_path: Path) -> None:
+    """A rule for tool calls holds for the numbers in them."""
+    stage = Redact(tmp_path / "data", Finder(NUMBERS))
+    await stage.start()
+    make, _ = TOOLS["anthropic"]
+    action = PiiAction(id="no", types=["PHONE2"], provenance=["tool_call"], action="refuse")
+    x = exchange("anthropic", make(49307654321, []), rules_=rules(actions=[action]))
+    await stage.request(x)
+    await stage.stop()
+    assert x.refusal and x.refusal.rule_id == "no"
 
 
 async def test_replaced_and_restored(stage: Redact) -> None:

@@ -99,6 +99,8 @@ def permission_allowed(
     async def decide() -> bool:
         if not actor or not allowed(actor.get("role", ""), action, _database(resource)):
             return False
+        if action == "view-instance" and not is_auditor(actor) and _is_internal():
+            return False
         return _database(resource) != TEXTS or await _record(site, actor)
 
     return decide
@@ -116,6 +118,12 @@ def allowed(role: str, action: str, database: str | None) -> bool:
         case "execute-sql":
             return database in MAY_ASK[Role(role)]
     return False
+
+
+def _is_internal() -> bool:
+    """Is one of Datasette's pages about itself asked for? They name files, versions and actors."""
+    asked = _asked.get()
+    return asked is None or asked.path.startswith("/-/")
 
 
 def _database(resource: Any) -> str | None:

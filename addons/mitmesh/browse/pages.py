@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from datasette import Forbidden, NotFound, Response, hookimpl
 from datasette.database import QueryInterrupted
@@ -62,9 +63,9 @@ def render_cell(value: Any, column: str, table: str | None, database: str) -> Ma
     return None
 
 
-def session_url(session: str) -> str:
-    """The path of a session's page."""
-    return f"/sessions/{tilde_encode(session)}"
+def session_url(session: str, caller: str = "") -> str:
+    """The path of a session's page; with `caller`, of that caller's alone."""
+    return f"/sessions/{tilde_encode(session)}" + (f"?{urlencode({'caller': caller})}" if caller else "")
 
 
 def moment(stamp: str | None) -> str:
@@ -111,20 +112,26 @@ async def sessions(datasette: Any, request: Any) -> Response:
 
 
 async def session(datasette: Any, request: Any) -> Response:
-    """One session, turn by turn; with `?texts=1` what was said, which is recorded as a read of content."""
+    """One session, turn by turn; with `?texts=1` what was said, which is recorded as a read of content. Where several
+    callers claim its name, their sessions to choose from."""
     await _enter(datasette, request)
     wanted = tilde_decode(request.url_vars["id"])
-    calls = await _rows(datasette, METADATA, SESSION, session=wanted)
+    caller = request.args.get("caller") or ""
+    calls = await _rows(datasette, METADATA, SESSION, session=wanted, caller=caller)
     if not calls:
         raise NotFound("The audit has no such session")
+    if len({call["caller"] for call in calls}) > 1:
+        every = await _rows(datasette, METADATA, AUDIT["sessions"].sql, since="")
+        rows = [row for row in every if row["session"] == wanted]
+        return await _page(datasette, request, "mesh_sessions.html", period="all", begin="", rows=rows)
     said = await _turns(datasette, request, calls)
     most = max((turn.call["total_ms"] or 0.0 for turn in said), default=0.0)
     totals = {name: _sum(calls, name) for name in (
         "prompt_tokens", "completion_tokens", "cache_read_tokens", "cost_microusd", "notional_microusd", "own_ms",
         "total_ms")}  # fmt: skip
     return await _page(
-        datasette, request, "mesh_session.html", session=wanted, turns=said, totals=totals, first=calls[0],
-        timing=lambda c: charts.timing(c["own_ms"], c["first_token_ms"], c["total_ms"], most),
+        datasette, request, "mesh_session.html", session=wanted, caller=caller, turns=said, totals=totals,
+        first=calls[0], timing=lambda c: charts.timing(c["own_ms"], c["first_token_ms"], c["total_ms"], most),
     )  # fmt: skip
 
 
@@ -183,7 +190,7 @@ async def _page(datasette: Any, request: Any, template: str, **context: Any) -> 
         "questions": AUDIT,
         "now": moment(datetime.now(UTC).isoformat()),
         "calls_url": CALLS,
-        "asked": f"{request.path}?texts=1",
+        "asked": f"{request.path}?{urlencode({**dict(request.args), 'texts': 1})}",
     }
     return html(await datasette.render_template(template, shared | context, request=request))
 

@@ -21,6 +21,12 @@ class Question:
     about: str = ""
 
 
+CALLER = (
+    "coalesce(team || '|', '') || coalesce(user || '|', '') || "
+    "coalesce(account_hash, case when team is null and user is null then client else '' end)"
+)
+"""Who calls, as far as known: what tells the sessions of two callers apart who claim the same name."""
+
 AUDIT = {
     "spend_by_day": Question(
         "What was spent, by day",
@@ -124,12 +130,14 @@ AUDIT = {
     ),
     "sessions": Question(
         "Agents' sessions",
-        "select session, min(started) as first, max(started) as last, max(team) as team, max(user) as user,\n"
+        f"select session, {CALLER} as caller,\n"
+        "    min(started) as first, max(started) as last, max(team) as team, max(user) as user,\n"
         f"    max(tool) as tool, group_concat(distinct model) as models, {_SUMS},\n"
         "    sum(cache_read_tokens) as cache_read_tokens, sum(outcome = 'refused') as refused,\n"
         "    sum(outcome is null) as running\n"
-        "from exchanges where session is not null and started >= :since group by session order by last desc limit 200",
-        "A session is what the tool names so itself; calls without one are each their own.",
+        "from exchanges where session is not null and started >= :since group by 1, 2 order by last desc limit 200",
+        "A session is what the tool names so itself, for each caller apart: others could claim the same name. Calls "
+        "without one are each their own.",
     ),
 }
 """Of audit.db: everybody who may log in."""
@@ -168,7 +176,10 @@ OBSERVED = """
 select count(distinct exchange) as calls from verdicts
 where action = 'refuse' and mode = 'observe' and exchange >= :since_id
 """
-SESSION = "select * from exchanges where session = :session order by id limit 500"
+SESSION = f"""
+select *, {CALLER} as caller from exchanges
+where session = :session and (:caller = '' or {CALLER} = :caller) order by id limit 500
+"""
 CALL = "select * from exchanges where id = :id"
 VERDICTS = "select * from verdicts where exchange in (select value from json_each(:ids)) order by exchange, position"
 MESSAGES = """

@@ -77,6 +77,14 @@ class Anthropic(Dialect):
         """The refusal as an error document."""
         return encode(anthropic_render.error(refusal))
 
+    def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
+        """The end of the block that is open, and of the message but for its last word."""
+        return anthropic_render.stop(answer, last)
+
+    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+        """`max_tokens`, without which the API takes no call."""
+        return (("max_tokens",), most) if obj(doc) else None
+
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
         """The refusal as an `error` event."""
         return sse(anthropic_render.error(refusal), "error")

@@ -92,12 +92,12 @@ _GROWS = ("text", "partial_json", "thinking", "content")  # what a delta may add
 class Reader:
     """Builds an Answer from a Messages stream."""
 
-    __slots__ = ("_parts", "_usage", "answer", "cut")
+    __slots__ = ("_usage", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
-        self._parts = Parts(self.answer.parts, limit)
+        self.parts = Parts(self.answer.parts, limit)
         self._usage: dict[str, Any] = {}
 
     def feed(self, event: Event, doc: Any) -> None:
@@ -110,7 +110,7 @@ class Reader:
             case "content_block_start":
                 self._start(count(doc.get("index")), obj(doc.get("content_block")))
             case "content_block_stop":
-                self._parts.close(count(doc.get("index")))
+                self.parts.close(count(doc.get("index")))
             case "message_start":
                 message = obj(doc.get("message"))
                 self.answer.id, self.answer.model = string(message.get("id")), string(message.get("model"))
@@ -125,18 +125,18 @@ class Reader:
 
     def finish(self) -> None:
         """The stream ended."""
-        self._parts.close_all()
+        self.parts.close_all()
 
     def _start(self, index: int, block: dict[str, Any]) -> None:
         if part := read_block(block):
             if part.kind is Kind.TOOL_CALL and not block.get("input"):
                 part.text = ""  # its JSON comes in pieces
-            self.cut |= not self._parts.open(index, part)
+            self.cut |= not self.parts.open(index, part)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:
         for key in _GROWS:
             if isinstance(more := delta.get(key), str):
-                self.cut |= not self._parts.add(index, more)
+                self.cut |= not self.parts.add(index, more)
 
     def _count(self, reported: Any) -> None:
         """Counts are cumulative: a later one replaces an earlier one, and what is not said again stands."""

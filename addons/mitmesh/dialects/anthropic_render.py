@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind, Part, Refusal, Usage
-from mitmesh.dialects.walk import arguments, encode, sse, words
+from mitmesh.dialects.walk import arguments, count, encode, obj, sse, words
 
 FINISHES = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 """Other dialects' words for why an answer ended."""
@@ -49,6 +49,15 @@ def render_stream(answer: Answer) -> Iterator[bytes]:
     delta = {"stop_reason": _finish(answer), "stop_sequence": None}
     yield sse({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta")
     yield sse({"type": "message_stop"}, "message_stop")
+
+
+def stop(answer: Answer, last: Any) -> bytes:
+    """The end of the block that `last` belongs to (a block that only began was never shown), and of the message."""
+    out = b""
+    if obj(last).get("type") in ("content_block_delta", "content_block_stop"):
+        out = sse({"type": "content_block_stop", "index": count(last.get("index"))}, "content_block_stop")
+    delta = {"stop_reason": "max_tokens", "stop_sequence": None}
+    return out + sse({"type": "message_delta", "delta": delta, "usage": _usage(answer.usage)}, "message_delta")
 
 
 def error(refusal: Refusal) -> dict[str, Any]:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from mitmesh.dialects.parts import Parts
 
 type Path = tuple[str | int, ...]
 """Where a value lies in a JSON document: keys and indices from the root."""
@@ -200,6 +203,7 @@ class AnswerReader(Protocol):
 
     answer: Answer
     cut: bool
+    parts: Parts
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event; `doc` is `event.data` parsed, or None where it is no JSON (`[DONE]`, a comment)."""
@@ -275,6 +279,20 @@ class Dialect:
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
         """A refusal as the last event of a stream that has begun."""
         raise NotImplementedError
+
+    def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
+        """The events that finish a stream before its time, as one that ran out of tokens: `answer` is what was said so
+        far, `last` the payload of the last event. An error's event may follow."""
+        return b""
+
+    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+        """The one value to set `(path, value)` so that the answer has at most so many tokens, or None where it cannot
+        be said."""
+        return None
+
+    def choices(self, doc: Any) -> int:
+        """How many answers it asks for at once."""
+        return 1
 
     def ask_usage(self, doc: Any) -> tuple[Path, Any] | None:
         """The one value to set `(path, value)` that makes a stream carry its usage, or None where it does so by

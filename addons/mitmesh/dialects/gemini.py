@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from mitmesh.dialects import gemini_answer, gemini_render, gemini_request
-from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
+from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
 from mitmesh.dialects.gemini_parts import camel
-from mitmesh.dialects.walk import count, encode, items, obj
+from mitmesh.dialects.walk import count, encode, items, limit, obj
 
 
 class Gemini(Dialect):
@@ -69,6 +69,32 @@ class Gemini(Dialect):
     def refusal(self, refusal: Refusal) -> bytes:
         """The refusal as an error document."""
         return encode(gemini_render.error(refusal))
+
+    def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
+        """A chunk with a finish reason."""
+        return gemini_render.stop(answer, framing)
+
+    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+        """`maxOutputTokens`, in the spelling of the configuration that is there."""
+        fields = obj(doc)
+        if not fields or "requests" in fields:
+            return None
+        key = next((key for key in fields if camel(key) == "generationConfig"), None)
+        if key is None:
+            return ("generationConfig",), {"maxOutputTokens": most}
+        config = fields[key]
+        if not isinstance(config, dict):
+            return None
+        name = next((name for name in config if camel(name) == "maxOutputTokens"), "maxOutputTokens")
+        return (key, name), most
+
+    def choices(self, doc: Any) -> int:
+        """`candidateCount`."""
+        for key, value in obj(doc).items():
+            if camel(key) == "generationConfig":
+                given = {camel(name): below for name, below in obj(value).items()}
+                return limit(given.get("candidateCount")) or 1
+        return 1
 
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
         """The refusal as the last chunk; in an array it closes it."""

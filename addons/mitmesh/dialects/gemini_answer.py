@@ -45,12 +45,12 @@ class Reader:
     """Builds an Answer from chunks. Complete once each candidate seen gave its finish reason; a Gemini stream has no
     closing event."""
 
-    __slots__ = ("_finished", "_parts", "_seen", "_usage", "answer", "cut")
+    __slots__ = ("_finished", "_seen", "_usage", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
-        self._parts = Parts(self.answer.parts, limit)
+        self.parts = Parts(self.answer.parts, limit)
         self._usage: dict[str, Any] = {}
         self._seen: set[int] = set()
         self._finished: set[int] = set()
@@ -76,7 +76,7 @@ class Reader:
 
     def finish(self) -> None:
         """The stream ended."""
-        self._parts.close_all()
+        self.parts.close_all()
 
     def _candidate(self, candidate: dict[str, Any]) -> None:
         index = count(candidate.get("index"))
@@ -92,12 +92,12 @@ class Reader:
         part = as_part(doc)
         if part is None:
             return
-        before = self._parts.last(index)
+        before = self.parts.last(index)
         continues = part.kind in (Kind.TEXT, Kind.REASONING) or (part.kind is Kind.TOOL_CALL and not part.name)
         if before and before.kind is part.kind and continues:
-            self.cut |= not self._parts.add(index, part.text)
+            self.cut |= not self.parts.add(index, part.text)
         elif part.text or part.kind not in (Kind.TEXT, Kind.REASONING):
-            self.cut |= not self._parts.open(index, part)
+            self.cut |= not self.parts.open(index, part)
 
 
 def as_part(doc: dict[str, Any]) -> Part | None:

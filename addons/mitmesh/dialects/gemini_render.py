@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mitmesh.dialects.base import Answer, Framing, Kind, Part, Refusal, Usage
@@ -73,6 +74,12 @@ def stream_error(refusal: Refusal, framing: Framing) -> bytes:
     if framing is Framing.JSON_ARRAY:
         return b",\r\n" + encode(error(refusal)) + b"\r\n]\r\n"
     return sse(error(refusal))
+
+
+def stop(answer: Answer, framing: Framing) -> bytes:
+    """A last chunk that says nothing, and that the tokens ran out."""
+    document = _document(replace(answer, finish="max_tokens"), [{"text": ""}], last=True)
+    return b",\r\n" + encode(document) if framing is Framing.JSON_ARRAY else sse(document)
 
 
 def _chunks(answer: Answer) -> Iterator[dict[str, Any]]:

@@ -103,24 +103,24 @@ class Generic(Dialect):
 class Reader:
     """Collects the strings of a stream's events as one text."""
 
-    __slots__ = ("_parts", "answer", "cut")
+    __slots__ = ("answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
-        self._parts = Parts(self.answer.parts, limit)
+        self.parts = Parts(self.answer.parts, limit)
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event."""
         self.answer.error = self.answer.error or error_type(doc)
         for _, text in strings(doc):
-            part = self._parts.last(0)
-            kept = self._parts.add(0, "\n" + text) if part else self._parts.open(0, Part(Kind.TEXT, text))
+            part = self.parts.last(0)
+            kept = self.parts.add(0, "\n" + text) if part else self.parts.open(0, Part(Kind.TEXT, text))
             self.cut |= not kept
 
     def finish(self) -> None:
         """The stream ended; whether at its own end nobody can say, so it counts as complete where no error came."""
-        self._parts.close_all()
+        self.parts.close_all()
         self.answer.complete = self.answer.error is None
 
 

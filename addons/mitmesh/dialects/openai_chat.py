@@ -68,6 +68,20 @@ class OpenAIChat(Dialect):
         """The refusal as an event with an `error`; no `[DONE]` follows, for the answer is not whole."""
         return sse({"error": openai_common.error_body(refusal)})
 
+    def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
+        """A chunk with a finish reason for the choice that spoke last."""
+        return openai_chat_render.stop(answer, last)
+
+    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+        """OpenAI's own models want the new name, other servers know the old alone; completions have no new one."""
+        fields = obj(doc)
+        new = provider in ("openai", "azure") and "messages" in fields
+        return (("max_completion_tokens" if new else "max_tokens",), most) if fields else None
+
+    def choices(self, doc: Any) -> int:
+        """`n`, or `best_of`."""
+        return openai_common.choices(doc)
+
     def ask_usage(self, doc: Any) -> tuple[Path, Any] | None:
         """`stream_options.include_usage`, where the call streams and has not set it."""
         if not isinstance(doc, dict) or not openai_common.is_true(doc.get("stream")):

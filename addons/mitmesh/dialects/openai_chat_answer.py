@@ -38,12 +38,12 @@ def read_answer(doc: Any) -> Answer:
 class Reader:
     """Reads one stream; complete with every choice's finish reason and `[DONE]`."""
 
-    __slots__ = ("_choices", "_parts", "answer", "cut")
+    __slots__ = ("_choices", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
-        self._parts = Parts(self.answer.parts, limit)
+        self.parts = Parts(self.answer.parts, limit)
         self._choices: dict[int, bool] = {}
 
     @property
@@ -60,7 +60,7 @@ class Reader:
 
     def finish(self) -> None:
         """The stream ended: join what was collected."""
-        self._parts.close_all()
+        self.parts.close_all()
 
     def take(self, doc: Any) -> None:
         """Take a chunk, or a whole answer."""
@@ -103,23 +103,23 @@ class Reader:
 
     def _say(self, key: tuple[int, Slot], kind: Kind, text: str) -> None:
         if text:
-            known = self._parts.last(key)
-            self.cut |= not (self._parts.add(key, text) if known else self._parts.open(key, Part(kind, text)))
+            known = self.parts.last(key)
+            self.cut |= not (self.parts.add(key, text) if known else self.parts.open(key, Part(kind, text)))
 
     def _call(self, key: tuple[int, Slot], call: dict[str, Any], text: str) -> None:
         name, call_id = _name(call), _cut(call.get("id"))
-        part = self._parts.last(key)
+        part = self.parts.last(key)
         # Gemini's OpenAI endpoint gives every call the index 0: a new id is a new call
         if part is None or (call_id and part.call_id and part.call_id != call_id):
-            self.cut |= not self._parts.open(key, Part(Kind.TOOL_CALL, text, name, call_id))
+            self.cut |= not self.parts.open(key, Part(Kind.TOOL_CALL, text, name, call_id))
             return
         part.name, part.call_id = part.name or name, part.call_id or call_id
-        self.cut |= not self._parts.add(key, text)
+        self.cut |= not self.parts.add(key, text)
 
     def _opaque(self, index: int, body: dict[str, Any]) -> None:
         for slot in ("audio", "images"):
-            if body.get(slot) and self._parts.last((index, slot)) is None:
-                self.cut |= not self._parts.open((index, slot), Part(Kind.OPAQUE))
+            if body.get(slot) and self.parts.last((index, slot)) is None:
+                self.cut |= not self.parts.open((index, slot), Part(Kind.OPAQUE))
 
 
 def texts(doc: Any) -> list[AnswerText]:

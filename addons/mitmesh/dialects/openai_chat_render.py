@@ -8,7 +8,7 @@ from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
 from mitmesh.dialects.openai_common import FILTERED, LENGTH, answer_id, new_id
-from mitmesh.dialects.walk import encode, sse, words
+from mitmesh.dialects.walk import count, encode, items, obj, sse, words
 
 _FINISHES = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
 _FIELDS = {Kind.TEXT: "content", Kind.REASONING: "reasoning_content", Kind.REFUSAL: "refusal"}
@@ -55,6 +55,15 @@ def render_stream(answer: Answer, *, usage: bool) -> Iterator[bytes]:
     if usage and answer.usage:
         yield sse(head | {"choices": [], "usage": _usage(answer.usage)})
     yield b"data: [DONE]\n\n"
+
+
+def stop(answer: Answer, last: Any) -> bytes:
+    """The end of the choice that spoke last, which ran out of tokens; in completions, as they have it."""
+    spoke = next((obj(choice) for choice in items(obj(last).get("choices"))), {})
+    said: dict[str, Any] = {"text": ""} if "text" in spoke else {"delta": {}}
+    choice = {"index": count(spoke.get("index")), **said, "logprobs": None, "finish_reason": "length"}
+    kind = "text_completion" if "text" in spoke else "chat.completion.chunk"
+    return sse(_head(answer, kind) | {"choices": [choice]})
 
 
 def usage(used: Usage) -> dict[str, Any]:

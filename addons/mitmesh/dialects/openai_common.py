@@ -78,6 +78,11 @@ def tokens_limit(doc: dict[str, Any], *names: str) -> int | None:
     return next((value for name in names if (value := limit(doc.get(name))) is not None), None)
 
 
+def choices(doc: Any) -> int:
+    """How many answers a chat or completions request asks for at once."""
+    return max(limit(obj(doc).get(name)) or 1 for name in ("n", "best_of"))
+
+
 def framing(call: Call) -> Framing:
     """SSE if the call streams, one document if not."""
     return Framing.SSE if call.stream else Framing.NONE

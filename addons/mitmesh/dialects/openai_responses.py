@@ -12,7 +12,7 @@ from mitmesh.dialects import (
     openai_responses_request,
     openai_responses_texts,
 )
-from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Refusal
+from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
 from mitmesh.dialects.walk import obj, sse, string
 
 
@@ -78,6 +78,14 @@ class OpenAIResponses(Dialect):
     def refusal(self, refusal: Refusal) -> bytes:
         """The refusal as an error document."""
         return openai_common.refusal_body(refusal)
+
+    def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
+        """`response.incomplete`, for its output ran out of tokens."""
+        return openai_responses_render.stop(answer, last)
+
+    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+        """`max_output_tokens`; what Codex sends to ChatGPT may not have it (see the quota stage)."""
+        return (("max_output_tokens",), most) if obj(doc) else None
 
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
         """The refusal as an `error` event: flat as the API documents it, nested as its SDK looks for it."""

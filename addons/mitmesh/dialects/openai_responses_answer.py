@@ -42,12 +42,12 @@ def read_answer(doc: Any) -> Answer:
 class Reader:
     """Reads one stream; complete with `response.completed` or `response.incomplete`."""
 
-    __slots__ = ("_parts", "answer", "cut")
+    __slots__ = ("answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
-        self._parts = Parts(self.answer.parts, limit)
+        self.parts = Parts(self.answer.parts, limit)
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event and its parsed payload."""
@@ -68,7 +68,7 @@ class Reader:
 
     def finish(self) -> None:
         """The stream ended: join what was collected."""
-        self._parts.close_all()
+        self.parts.close_all()
 
     def take_response(self, response: dict[str, Any]) -> None:
         """Take a whole response object. Its output counts where no event brought any (a stream taken up again)."""
@@ -96,28 +96,28 @@ class Reader:
             return
         kind = delta_kind(stem)
         key = f"call:{count(doc.get('output_index'))}" if kind is Kind.TOOL_CALL else channel(doc, stem)
-        if self._parts.last(key):
-            self.cut |= not self._parts.add(key, delta)
+        if self.parts.last(key):
+            self.cut |= not self.parts.add(key, delta)
         else:
-            self.cut |= not self._parts.open(key, Part(kind, delta))
+            self.cut |= not self.parts.open(key, Part(kind, delta))
 
     def _added(self, index: int, item: dict[str, Any]) -> None:
         """A tool call begins; what it is called with follows in deltas, or with the whole item."""
         if _is_call(item):
-            self.cut |= not self._parts.open(f"call:{index}", _call(item, ""))
+            self.cut |= not self.parts.open(f"call:{index}", _call(item, ""))
 
     def _done(self, index: int, item: dict[str, Any]) -> None:
         """An item is whole: a tool call that had no deltas has its input here."""
         if _is_call(item):
             key = f"call:{index}"
-            part = self._parts.last(key)
-            self._parts.close(key)
+            part = self.parts.last(key)
+            self.parts.close(key)
             if part is None:
-                self.cut |= not self._parts.open(key, _call(item, _input(item)))
+                self.cut |= not self.parts.open(key, _call(item, _input(item)))
             elif part.text == "{}":  # Parts' word for a call without arguments
                 part.text = _input(item) or part.text
         elif item.get("type") in _OPAQUE:
-            self.cut |= not self._parts.open(f"item:{index}", Part(Kind.OPAQUE))
+            self.cut |= not self.parts.open(f"item:{index}", Part(Kind.OPAQUE))
 
     def _whole(self, index: int, item: dict[str, Any]) -> None:
         if _is_call(item) or item.get("type") in _OPAQUE:
@@ -130,7 +130,7 @@ class Reader:
                 text = refusal or string(obj(part).get("text"))
                 if text:
                     what = Kind.REFUSAL if refusal else kind
-                    self.cut |= not self._parts.open(f"{index}.{key}.{place}", Part(what, text))
+                    self.cut |= not self.parts.open(f"{index}.{key}.{place}", Part(what, text))
 
 
 _OPAQUE = frozenset({"image_generation_call", "compaction"})

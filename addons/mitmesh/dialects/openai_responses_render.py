@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
 from mitmesh.dialects.openai_common import FILTERED, LENGTH, answer_id, new_id
-from mitmesh.dialects.walk import encode, sse, words
+from mitmesh.dialects.walk import count, encode, obj, sse, words
 
 type Item = dict[str, Any]
 type Fields = dict[str, Any]
@@ -44,6 +45,15 @@ def render_stream(answer: Answer) -> Iterator[bytes]:
         yield event("response.output_item.done", {**place, "item": item})
     final = _response(answer, response_id, created, done)
     yield event(f"response.{final['status']}", {"response": final})
+
+
+def stop(answer: Answer, last: Any) -> bytes:
+    """The end of a response that ran out of tokens. Its output is not said again."""
+    stopped = replace(answer, finish="max_output_tokens")
+    response = _response(stopped, answer_id(answer, "resp_"), int(time.time()), [])
+    number = count(obj(last).get("sequence_number")) + 1
+    kind = "response.incomplete"
+    return sse({"type": kind, "sequence_number": number, "response": response}, kind)
 
 
 def _said(part: Part, at: Fields) -> Iterator[tuple[str, Fields]]:

@@ -14,11 +14,13 @@ class Parts:
     """The parts of one answer while they grow. Each open one is named by a key (a block's index); pieces are joined
     when it is closed, for a string that grows piece by piece would be copied each time."""
 
-    __slots__ = ("_left", "_open", "_parts")
+    __slots__ = ("_left", "_open", "_parts", "size")
 
     def __init__(self, parts: list[Part], limit: int) -> None:
         self._parts = parts
         self._left = limit
+        self.size = 0
+        """Bytes of text so far."""
         self._open: dict[Hashable, tuple[Part, list[str]]] = {}
 
     def open(self, key: Hashable, part: Part) -> bool:
@@ -26,6 +28,7 @@ class Parts:
         self.close(key)
         if not self._take(_OVERHEAD + size(part.text)):
             return False
+        self.size += size(part.text)
         self._parts.append(part)
         self._open[key] = (part, [part.text])
         return True
@@ -42,8 +45,14 @@ class Parts:
             return True
         if not self._take(size(text)):
             return False
+        self.size += size(text)
         found[1].append(text)
         return True
+
+    def texts(self) -> list[str]:
+        """The texts of all parts, as far as they go."""
+        growing = {id(part): pieces for part, pieces in self._open.values()}
+        return ["".join(growing.get(id(part), (part.text,))) for part in self._parts]
 
     def close(self, key: Hashable) -> None:
         """A part is whole."""

@@ -19,3 +19,8 @@ class LaunchError(Exception):
 def home() -> Path:
     """The folder of all state: $MITMESH_HOME, by default ~/.mitmesh."""
     return Path(os.environ.get("MITMESH_HOME") or "~/.mitmesh").expanduser().absolute()
+
+
+def printable(text: str) -> str:
+    """A line for a terminal: what a client or a provider named must not steer it."""
+    return "".join(char if char.isprintable() else "?" for char in text)

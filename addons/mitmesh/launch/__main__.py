@@ -16,6 +16,7 @@ from typing import Any
 
 from mitmesh.launch import ROOT, LaunchError, browse, command, home, ports, ready, trust
 from mitmesh.launch.children import Children
+from mitmesh.rules.quotas import Quotas, team_limits
 
 PORTS = {"--port": 8080, "--gateway-port": 8081, "--control-port": 9090, "--browse-port": browse.PORT}
 
@@ -48,9 +49,29 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="listen for connections that bpf/redirect turns here, on 127.0.0.1 and ::1; port 8443",
     )
+    made.add_argument(
+        "--team-limit",
+        action="append",
+        default=[],
+        metavar="TEAM=N",
+        help="tokens that a team may use in a month; may be given for each team",
+    )
+    made.add_argument("--warn-at", type=int, default=80, metavar="N", help="percent of it that warns; 80")
+    made.add_argument("--hard-stop-at", type=int, default=100, metavar="N", help="percent of it that refuses; 100")
     for option, port in PORTS.items():
         made.add_argument(option, type=int, default=port, metavar="N", help=f"default {port}; 0 is any free port")
     return made
+
+
+def limits(options: argparse.Namespace) -> dict[str, str]:
+    """The teams' limits of this run, as options of ours. Raises LaunchError for what is none."""
+    spec = ",".join(options.team_limit)
+    try:
+        team_limits(Quotas(), spec, options.warn_at, options.hard_stop_at)
+    except ValueError as error:
+        raise LaunchError(f"--team-limit: {str(error).splitlines()[0]}") from None
+    names = ("mesh_team_limits", "mesh_warn_at", "mesh_hard_stop_at")
+    return dict(zip(names, (spec, str(options.warn_at), str(options.hard_stop_at)), strict=True)) if spec else {}
 
 
 @contextmanager
@@ -143,7 +164,7 @@ def main() -> None:
         with claim(folder):
             conf = command.read_conf(ROOT / "mitm.conf")
             proxy = command.mitmdump(
-                folder, wanted, options.demo, conf, sys.argv[at + 1 :], ports.both(options.transparent)
+                folder, wanted, options.demo, conf, sys.argv[at + 1 :], ports.both(options.transparent), limits(options)
             )
             sys.exit(asyncio.run(run(proxy, folder, wanted["--browse-port"] or ports.free(), options.demo)))
     except LaunchError as error:

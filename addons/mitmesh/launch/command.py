@@ -52,8 +52,10 @@ def mitmdump(
     conf: dict[str, list[str]],
     rest: list[str],
     transparent: str = "",
+    limits: dict[str, str] | None = None,
 ) -> list[str]:
-    """The command that starts the proxy on these ports (by option), `transparent` being that of mesh_transparent.
+    """The command that starts the proxy on these ports (by option), `transparent` being that of mesh_transparent and
+    `limits` those that teams have for this run.
 
     mitmproxy takes an option once: what `rest` sets, we do not. Raises LaunchError if it sets what MITMESH_HOME does.
     """
@@ -67,6 +69,7 @@ def mitmdump(
         "mesh_control": [f"127.0.0.1:{ports['--control-port']}"],
         "mesh_rules": [str(ROOT / "rules")],
         "mesh_demo": [str(demo).lower()],
+        **{name: [value] for name, value in (limits or {}).items()},
     }
     given = _given(rest)
     if taken := given & fixed.keys():

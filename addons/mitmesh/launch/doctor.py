@@ -60,7 +60,7 @@ def examine(folder: Path, host: str, command: list[str]) -> Iterator[Finding]:
         yield Finding("ready", False, f"it is not ready to govern: {why}", "its log says more")
         return
     yield from _rules(control)
-    yield from _certificate(folder)
+    yield from _certificate(folder, places)
     yield from _called(places, host, folder)
     if command:
         yield from _command(folder, places, command)
@@ -72,14 +72,20 @@ def examine(folder: Path, host: str, command: list[str]) -> Iterator[Finding]:
 def _rules(control: str) -> Iterator[Finding]:
     health = ready.health(control) if control != "none" else {}
     for warning in health.get("warnings", []):
-        yield Finding("rules", False, warning, "correct the file; it is read again by itself")
+        step = "correct the file; it is read again by itself"
+        if "scripts/ca" in warning:
+            step = (
+                "scripts/ca rotate, and tell clients of the new root (scripts/install-ca); or take the host out again"
+            )
+        yield Finding("rules", False, warning, step)
     for stage, count in health.get("failures", {}).items():
         yield Finding("stages", None, f"{stage} has failed {count} times since the start", "the log names each")
 
 
-def _certificate(folder: Path) -> Iterator[Finding]:
+def _certificate(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
     from cryptography import x509
 
+    renew = "renew the certificate that `ca` in mesh.yaml names" if _companys(places) else "scripts/ca rotate"
     file = folder / environment.CA
     try:
         roots = x509.load_pem_x509_certificates(file.read_bytes())
@@ -91,7 +97,7 @@ def _certificate(folder: Path) -> Iterator[Finding]:
     if any(root.not_valid_before_utc > now for root in roots):
         yield Finding("CA", False, "its certificate is not valid yet", "set this machine's clock")
     elif left < timedelta(days=30):
-        yield Finding("CA", left > timedelta(), f"it expires in {left.days} days", "scripts/ca rotate")
+        yield Finding("CA", left > timedelta(), f"it expires in {left.days} days", renew)
     else:
         yield Finding("CA", True, f"valid for {left.days} more days")
 
@@ -101,9 +107,7 @@ def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding
     bundle = trust.bundle(folder / environment.CA, folder / environment.BUNDLE)
     got = probe.ask(places["proxy"], host, bundle)
     if got.broke == "trust":
-        yield Finding(
-            "trusted", False, f"our own bundle is refused: {got.detail}", "scripts/ca show; scripts/ca rotate --now"
-        )
+        yield Finding("trusted", False, f"our own bundle is refused: {got.detail}", _untrusted(host, places))
         return
     if got.broke:
         step = "rules/hosts.yaml and rules/egress.yaml decide" if got.broke == "tunnel" else "the proxy's log says more"
@@ -129,6 +133,23 @@ def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding
         yield Finding("HTTP/3", None, f"{host} offers it, and it cannot be governed", step)
 
 
+def _companys(places: dict[str, str]) -> bool:
+    """Does a CA of the company's own sign, and not ours? No where the rules cannot be read."""
+    from mitmesh.rules import RulesError, load
+
+    try:
+        return load(Path(places["rules"])).mesh.ca.cert is not None
+    except RulesError:
+        return False
+
+
+def _untrusted(host: str, places: dict[str, str]) -> str:
+    """What to do when our certificate for a host is refused although its root is known."""
+    if _companys(places):
+        return f"`ca` in mesh.yaml: is `chain` whole, is the root in it, and may its certificate sign for {host}?"
+    return "scripts/ca show; scripts/ca rotate --now"
+
+
 def _shell(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
     """Would what is started from this shell be governed, and what is not started from it?"""
     wanted, step = f"http://{places['proxy']}", "scripts/exec -- COMMAND (or -- bash, for a governed shell)"
@@ -138,9 +159,7 @@ def _shell(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
     else:
         instead = "another proxy" if used else "no proxy"
         yield Finding("shell", None, f"commands started here use {instead}", step)
-    given = (os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "").replace(",", " ").split()
-    if past := [entry for entry in given if environment.passes_by(entry, places)]:
-        yield Finding("NO_PROXY", False, f"it takes calls past the proxy: {', '.join(past)}", "take these out of it")
+    yield from _past(places)
     if os.environ.get(environment.KEY_LOG):
         yield Finding("shell", None, f"{environment.KEY_LOG} is set: clients write their session keys to a file")
     if places_ := install.installed(folder / environment.CA):
@@ -148,6 +167,16 @@ def _shell(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
     else:
         step = "scripts/install-ca install, for browsers and programs with a setting for the proxy"
         yield Finding("installed", None, "the CA is in no store; scripts/exec needs none", step)
+
+
+def _past(places: dict[str, str]) -> Iterator[Finding]:
+    try:
+        past = [entry for entry in environment.no_proxy(os.environ) if environment.passes_by(entry, places)]
+    except LaunchError as error:
+        yield Finding("NO_PROXY", None, f"nobody can say what it takes past the proxy: {error}", "correct the file")
+        return
+    if past:
+        yield Finding("NO_PROXY", False, f"it takes calls past the proxy: {', '.join(past)}", "take these out of it")
 
 
 def _command(folder: Path, places: dict[str, str], command: list[str]) -> Iterator[Finding]:
@@ -169,7 +198,8 @@ def _command(folder: Path, places: dict[str, str], command: list[str]) -> Iterat
             "refused", False, f"a connection to {host} was closed: {detail}", "rules/hosts.yaml, rules/egress.yaml"
         )
     for host, detail in seen.unreachable:
-        yield Finding("upstream", None, f"{host} could not be reached: {detail}")
+        step = "no fault of the command's: can this machine reach it at all? scripts/why ID tells more of a call"
+        yield Finding("upstream", False, f"{host} could not be reached: {detail}", step)
     if seen.calls:
         ids = ", ".join(f"{call['id']} ({call['outcome']})" for call in seen.calls[-3:])
         yield Finding(
@@ -178,7 +208,7 @@ def _command(folder: Path, places: dict[str, str], command: list[str]) -> Iterat
     elif seen.tunnelled:
         step = "if one of them is an LLM host, list it in rules/local/hosts.yaml"
         yield Finding("governed", False, f"it called no LLM host: {', '.join(seen.tunnelled)}", step)
-    elif not seen.rejected:
+    elif not (seen.rejected or seen.refused or seen.unreachable):
         step = "it takes no notice of HTTPS_PROXY: docs/clients.md says how to tell it, or use the gateway's base URL"
         yield Finding("proxy", False, "nothing of it came to the proxy", step)
 

@@ -39,20 +39,33 @@ def variables(home: Path, places: Mapping[str, str], environ: Mapping[str, str] 
 
 
 def _no_proxy(places: Mapping[str, str], environ: Mapping[str, str]) -> str:
-    """What goes past the proxy: loopback, and of what was set before all that is no LLM host."""
-    given = (environ.get("NO_PROXY") or environ.get("no_proxy") or "").replace(",", " ").split()
-    return ",".join(dict.fromkeys([*LOOPBACK, *(each for each in given if not passes_by(each, places))]))
+    """What goes past the proxy: loopback, and of what was set before all that is no LLM host. Nothing of it where the
+    rules cannot be read: what goes through the proxy is tunnelled, what goes past it is lost."""
+    try:
+        kept = [each for each in no_proxy(environ) if not passes_by(each, places)]
+    except LaunchError:
+        kept = []
+    return ",".join(dict.fromkeys([*LOOPBACK, *kept]))
+
+
+def no_proxy(environ: Mapping[str, str]) -> list[str]:
+    """The entries of NO_PROXY."""
+    return (environ.get("NO_PROXY") or environ.get("no_proxy") or "").replace(",", " ").split()
 
 
 def passes_by(entry: str, places: Mapping[str, str]) -> bool:
-    """Would this entry of NO_PROXY take calls to an LLM host past the proxy?"""
+    """Would this entry of NO_PROXY take calls to an LLM host past the proxy? Raises LaunchError where the rules on
+    disk, which name those hosts, cannot be read."""
     name = entry.lower().removeprefix("*").removeprefix(".")
     if not name:
         return True
     from mitmesh.ca.names import wanted  # slow to import, and seldom needed
-    from mitmesh.rules import load
+    from mitmesh.rules import RulesError, load
 
-    names = set(wanted(load(Path(places["rules"]))).dns) - {"localhost"}
+    try:
+        names = set(wanted(load(Path(places["rules"]))).dns) - {"localhost"}
+    except RulesError as error:
+        raise LaunchError(str(error)) from None
     return any(name == host or name.endswith("." + host) or host.endswith("." + name) for host in names)
 
 

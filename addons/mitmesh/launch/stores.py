@@ -95,6 +95,8 @@ class Nss(Store):
     def __init__(self, folder: Path) -> None:
         super().__init__(str(folder))
         self.database = ["-d", f"sql:{folder}"]
+        self.made = folder / "mitmesh-made-this"
+        """Says that the database is there for our sake alone."""
 
     def names(self) -> list[str]:
         if not (Path(self.place) / "cert9.db").exists():
@@ -105,10 +107,27 @@ class Nss(Store):
         if not (Path(self.place) / "cert9.db").exists():
             Path(self.place).mkdir(mode=0o700, parents=True, exist_ok=True)
             call(["certutil", "-N", *self.database, "--empty-password"])
+            self.made.touch()
         call(["certutil", "-A", *self.database, "-t", "C,,", "-n", root.name, "-i", str(root.file)])
 
     def remove(self, name: str) -> None:
         call(["certutil", "-D", *self.database, "-n", name])
+        if self.made.exists() and not self.names():
+            self._leave()
+
+    def _leave(self) -> None:
+        """Take away the database that we made, unless something else is in it by now."""
+        self.made.unlink()
+        certificates = [line for line in call(["certutil", "-L", *self.database]).splitlines() if line.strip()][2:]
+        keys = call(["certutil", "-K", *self.database], may_fail=True)
+        if certificates or "< 0>" in keys:
+            return
+        folder = Path(self.place)
+        for name in ("cert9.db", "key4.db", "pkcs11.txt"):
+            (folder / name).unlink(missing_ok=True)
+        for each in (folder, folder.parent):
+            if each.name in (".pki", "nssdb") and not any(each.iterdir()):
+                each.rmdir()
 
 
 class Java(Store):

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mitmesh.launch import LaunchError, home, ready
+from mitmesh.launch import LaunchError, home, printable, ready
 
 NAMES = ("llm_call", "cache_hit", "cache_miss", "quota_warn", "quota_block", "refused", "redacted")
 COLOURS = {
@@ -41,7 +41,7 @@ def line(event: dict[str, Any]) -> str:
     caller = " ".join(str(event[name]) for name in ("user", "team", "tool") if event.get(name)) or "unknown"
     words = [f"{event['at'][11:19]} {event['event']:<12} {caller:<28}", event.get("model") or "-"]
     words += _outcome(event) if event["event"] == "llm_call" else _verdict(event)
-    return "".join(c if c.isprintable() else "?" for c in "  ".join([*words, event["id"]]))
+    return printable("  ".join([*words, event["id"]]))
 
 
 def _outcome(event: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from mitmesh.launch import home
+from mitmesh.launch import home, printable
 from mitmesh.store import queries
 
 USAGE = "usage: scripts/why ID, or scripts/why last"
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"mitmesh: there is no audit in {home()} yet: scripts/run makes it")
     if call is None:
         sys.exit("mitmesh: the audit has no such call: is it the X-Mesh-Id of an answer, and of this MITMESH_HOME?")
-    sys.stdout.write("\n".join(explain(call)) + "\n")
+    sys.stdout.write("\n".join(map(printable, explain(call))) + "\n")
 
 
 def explain(call: dict[str, Any]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh import prices
 from mitmesh.dialects.base import Usage
-from mitmesh.exchange import Billing
+from mitmesh.exchange import Billing, Origin
 from mitmesh.live.events import who
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ NOTE = "live"
 
 @dataclass(slots=True)
 class Sum:
-    """What calls used: tokens and micro-dollars; those of plans and of unknown price are counted apart."""
+    """What calls used: tokens and micro-dollars; those of plans and of unknown price are counted apart,
+    and what a server of one's own would cost elsewhere is no cost."""
 
     calls: int = 0
     refused: int = 0
@@ -44,7 +45,7 @@ class Sum:
             self.unpriced += 1
         elif billing is Billing.SUBSCRIPTION:
             self.notional += cost
-        else:
+        elif billing is not Billing.LOCAL:
             self.cost += cost
 
 
@@ -60,7 +61,7 @@ class Sessions:
     """Remembers the sums of ended calls; the running ones are asked for when somebody looks."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[str, Session] = OrderedDict()
+        self._known: OrderedDict[tuple[str | None, ...], Session] = OrderedDict()
 
     def end(self, x: Exchange) -> None:
         """A call ended."""
@@ -73,14 +74,14 @@ class Sessions:
         """All sessions with what has streamed of their running calls, those that run first, then the latest first.
 
         A running call's numbers are the provider's so far, or estimated from characters."""
-        open_sums: dict[str, Sum] = {}
+        open_sums: dict[tuple[str | None, ...], Sum] = {}
         for x in running:
             total = open_sums.setdefault(_key(x), Sum())
             total.calls += 1
             usage, cost = so_far(x)
             total.add(usage, cost, x.billing)
             self._of(x)
-        rows = [_row(key, known, open_sums.get(key)) for key, known in reversed(self._known.items())]
+        rows = [_row(known, open_sums.get(key)) for key, known in reversed(self._known.items())]
         return sorted(rows, key=lambda row: not row["running"])
 
     def _of(self, x: Exchange) -> Session:
@@ -109,19 +110,19 @@ def so_far(x: Exchange) -> tuple[Usage | None, int | None]:
     if said:
         usage = Usage(said.prompt, said.completion, said.cache_read, said.cache_write_5m, said.cache_write_1h)
     usage.completion = max(usage.completion, chars // CHARS_PER_TOKEN)
+    if x.origin is Origin.PROXY:
+        return usage, 0  # an answer of our own
     cost = prices.price(x.call.model, x.provider, usage, x.started, x.rules.prices.prices) if x.call.model else None
     return usage, cost
 
 
-def _key(x: Exchange) -> str:
-    """A session's name; calls without one are together by caller."""
-    if x.call.session:
-        return x.call.session[:200]
+def _key(x: Exchange) -> tuple[str | None, ...]:
+    """A session: who calls, and what the client calls it. The name alone is a claim: others could make it too."""
     who = x.identity
-    return f" {who.team}|{who.user}|{who.tool}|{x.client}"  # no client can send a name that begins with a space
+    return who.team, who.user, who.tool, x.client, x.call.session and x.call.session[:200]
 
 
-def _row(key: str, known: Session, running: Sum | None) -> dict[str, Any]:
+def _row(known: Session, running: Sum | None) -> dict[str, Any]:
     now, ended = running or Sum(), known.ended
     return {
         **known.facts,

@@ -12,8 +12,13 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from mitmesh.redaction.escapes import UNICODE, EscapedText, char, is_escaped
+
 _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
-_ESCAPE = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.", re.DOTALL)
+_PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(rf"{_PAIR}|{UNICODE}|\\u[0-9a-fA-F]{{4}}|\\.", re.DOTALL)
+_DEEPER = re.compile(rf"{_PAIR}|{UNICODE}|\\u[0-9a-fA-F]{{4}}|\\{{4}}|\\\\[nrt]|\\.", re.DOTALL)
+"""The same where a string holds JSON in turn, of which white space is read too."""
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")
 
 type Edit = tuple[int, int, str]
@@ -65,6 +70,13 @@ class JsonView:
                     n.span() for n in _NUMBER.finditer(self.text, piece.start, piece.end) if _meet(n, left, right)
                 ]
         return [(left, right) for left, right in found if left < right]
+
+    def written(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The same parts, as places in the text as written."""
+        return [
+            (self._all()[self._index(left)].written(left), self._all()[self._index(left)].written(right))
+            for left, right in self.within(start, end)
+        ]
 
     def edited(self, edits: Iterable[Edit]) -> str:
         """The JSON text with these edits (in order, each within one part); new text needs no escapes."""
@@ -119,11 +131,11 @@ def _unescaped(text: str, piece: _Piece) -> str:
     """A string's content as read; notes in the piece where the escapes were, and its end."""
     out: list[str] = []
     at, done = piece.start, 0
-    for found in _ESCAPE.finditer(text):
+    for found in (_DEEPER if '\\\\"' in text or '\\":' in text else _ESCAPE).finditer(text):
         plain = text[done : found.start()]
-        char = _char(found[0])
-        out += [plain, char]
-        at += len(plain) + len(char)
+        read = _char(found[0])
+        out += [plain, read]
+        at += len(plain) + len(read)
         done = found.end()
         piece.steps.append((at, piece.raw + done))
     out.append(text[done:])
@@ -132,14 +144,29 @@ def _unescaped(text: str, piece: _Piece) -> str:
 
 
 def _char(escape: str) -> str:
+    if escape.startswith("\\\\"):  # deeper than this document
+        return _DEEP.get(escape) or char(escape)
     try:
-        char: str = json.loads(f'"{escape}"')
+        read: str = json.loads(f'"{escape}"')
     except ValueError:  # no escape of JSON: it is read as it is written
         return escape
-    return char
+    return read
 
 
-def edited(text: str, view: JsonView | None, edits: Iterable[Edit]) -> str:
+_DEEP = {"\\\\": "\\", "\\" * 4: "\\\\", "\\\\n": "\n", "\\\\r": "\r", "\\\\t": "\t"}
+
+
+type View = JsonView | EscapedText
+
+
+def view_of(text: str, *, is_json: bool) -> View | None:
+    """A view of a text that does not stand as people read it; None for one that does."""
+    if is_json:
+        return JsonView(text)
+    return EscapedText(text) if is_escaped(text) else None
+
+
+def edited(text: str, view: View | None, edits: Iterable[Edit]) -> str:
     """A text with these edits (in order, without overlap); in JSON, where there is a view of it."""
     if view:
         return view.edited(edits)

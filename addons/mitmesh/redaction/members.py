@@ -1,4 +1,4 @@
-"""What of a body is no string value and may yet say something: names of members, and long numbers.
+"""What of a body is no string value and may yet say something: names of members, and long whole numbers.
 
 A dialect's text positions are string values. But `{"ann@example.com": {"card": 4111111111111111}}` has two values that
 must not leave in places where none of them looks.
@@ -7,7 +7,8 @@ must not leave in places where none of them looks.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mitmesh.dialects.base import Path, Provenance, Text
@@ -18,32 +19,109 @@ _PLAIN = re.compile(r"[A-Za-z0-9_$]{1,32}(?:[-./:][A-Za-z0-9_$]{1,32}){0,2}")
 """Names as APIs and schemas have them. Those with letters alone are told by str.isidentifier, which is faster."""
 _SHORT_NAME = 40
 _SHORT_NUMBER = 10**6
+_LONGEST_NUMBER = 10**20
+"""Beyond it no number is anybody's card, account or phone."""
+_FIELDS = {
+    "input": Provenance.TOOL_CALL,
+    "args": Provenance.TOOL_CALL,
+    "arguments": Provenance.TOOL_CALL,
+    "functionCall": Provenance.TOOL_CALL,
+    "function_call": Provenance.TOOL_CALL,
+    "functionResponse": Provenance.TOOL_RESULT,
+    "function_response": Provenance.TOOL_RESULT,
+    "input_schema": Provenance.TOOL_DEFINITION,
+    "parameters": Provenance.TOOL_DEFINITION,
+    "functionDeclarations": Provenance.TOOL_DEFINITION,
+    "function_declarations": Provenance.TOOL_DEFINITION,
+}
+"""Fields of the dialects in which whole JSON documents stand, and who wrote those. (Not at the top: the Responses API
+has its messages in `input`.)"""
 
 
 def members(doc: Any) -> list[Text]:
     """Names of members that do not look like a field's, and whole numbers of seven digits or more; as texts whose path
-    is the member's. (What is a name and what a number follows from whether the path leads to a number.)"""
+    is the member's, in document order. (What is a name and what a number follows from whether the path leads to a
+    number.)"""
     found: list[Text] = []
     todo: list[tuple[Path, Any]] = [((), doc)]
     while todo:
         path, node = todo.pop()
+        below: list[tuple[Path, Any]] = []
         if type(node) is dict:
-            for key, value in node.items():
-                if not (key.isidentifier() and key.isascii() and len(key) < _SHORT_NAME) and _odd(key):
-                    found.append(Text((*path, key), Provenance.METADATA, key))
-                kind = type(value)
-                if kind is dict or kind is list:
-                    todo.append(((*path, key), value))
-                elif kind is int and (value >= _SHORT_NUMBER or value <= -_SHORT_NUMBER):
-                    found.append(Text((*path, key), Provenance.METADATA, str(value), is_json=True))
+            found += [Text((*path, key), Provenance.METADATA, key) for key in node if not _usual(key) and _odd(key)]
+            steps: Iterable[tuple[str | int, Any]] = node.items()
         else:
-            for index, value in enumerate(node) if type(node) is list else ():
-                kind = type(value)
-                if kind is dict or kind is list:
-                    todo.append(((*path, index), value))
-                elif kind is int and (value >= _SHORT_NUMBER or value <= -_SHORT_NUMBER):
-                    found.append(Text((*path, index), Provenance.METADATA, str(value), is_json=True))
+            steps = enumerate(node) if type(node) is list else ()
+        for step, value in steps:
+            kind = type(value)
+            if kind is dict or kind is list:
+                below.append(((*path, step), value))
+            elif (kind is int or (kind is float and value.is_integer())) and not -_SHORT_NUMBER < value < _SHORT_NUMBER:
+                found.append(Text((*path, step), Provenance.METADATA, _digits(value), is_json=True))
+        below.reverse()
+        todo += below
     return found
+
+
+def _digits(number: float) -> str:
+    """A whole number as JSON, without an exponent: `4.111111111111111e15` is a card's number too."""
+    return str(int(number)) if abs(number) < _LONGEST_NUMBER else str(number)
+
+
+def woven(texts: Sequence[Text], found: Sequence[Text]) -> tuple[list[Text], frozenset[int]]:
+    """The texts of a call with such members among them, each behind the last text beside it, in its own message: a
+    member is numbered where it stands in the conversation, and not anew on every turn. And the members' indices."""
+    if not found:
+        return list(texts), frozenset()
+    last: dict[Path, int] = {}
+    siblings: dict[Path, list[int]] = {}
+    for index, text in enumerate(texts):
+        for size in range(len(text.path) + 1):
+            last[text.path[:size]] = index
+    for path in last:
+        if path and isinstance(path[-1], int):
+            siblings.setdefault(path[:-1], []).append(path[-1])
+    for indices in siblings.values():
+        indices.sort()
+    behind: dict[int, list[Text]] = {}
+    for member in found:
+        index = _beside(member.path, last, siblings)
+        member.provenance = _provenance(member.path, texts[index] if 0 <= index < len(texts) else None)
+        behind.setdefault(index, []).append(member)
+    out, members_at = list(behind.get(-1, ())), set(range(len(behind.get(-1, ()))))
+    for index, text in enumerate(texts):
+        out.append(text)
+        for member in behind.get(index, ()):
+            members_at.add(len(out))
+            out.append(member)
+    return out, frozenset(members_at)
+
+
+def _beside(path: Path, last: Mapping[Path, int], siblings: Mapping[Path, list[int]]) -> int:
+    """The index of the last text under the nearest node that has any; in a list without one at our place, of the
+    elements before ours: those behind it may not be there yet on the turn before. -1: before all texts."""
+    for size in range(len(path), -1, -1):
+        if (index := last.get(path[:size])) is None:
+            continue
+        step = path[size] if size < len(path) else None
+        if not isinstance(step, int):
+            return index
+        before = bisect_left(siblings.get(path[:size], []), step) - 1
+        if before >= 0:
+            return last[(*path[:size], siblings[path[:size]][before])]
+    return -1
+
+
+def _provenance(path: Path, beside: Text | None) -> Provenance:
+    """Who wrote a member: by the field it stands in, else as the text beside it in the same message."""
+    for step in path[:0:-1]:
+        if provenance := _FIELDS.get(str(step)):
+            return provenance
+    return beside.provenance if beside and beside.path[:2] == path[:2] else Provenance.METADATA
+
+
+def _usual(key: str) -> bool:
+    return key.isidentifier() and key.isascii() and len(key) < _SHORT_NAME
 
 
 def _odd(key: str) -> bool:

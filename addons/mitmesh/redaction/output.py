@@ -11,6 +11,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -21,6 +22,8 @@ from mitmesh.dialects.base import Event, Framing, Refusal
 from mitmesh.exchange import Action, Exchange, Mode, Origin
 from mitmesh.loopback import Head
 from mitmesh.redaction.findings import FinderFailed
+from mitmesh.redaction.jsonview import view_of
+from mitmesh.redaction.restore import besides
 from mitmesh.redaction.window import Window, masked
 from mitmesh.wire.frames import framer
 from mitmesh.wire.jsontext import Body
@@ -39,16 +42,29 @@ _OWN = frozenset({
 _CHUNK = 65_536
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """A corporate proxy: its URL and, where it wants one, `user:password`."""
+
+    url: str
+    auth: str | None = field(default=None, repr=False)
+
+    def options(self) -> dict[str, Any]:
+        """What aiohttp takes for it."""
+        user, _, password = (self.auth or "").partition(":")
+        return {"proxy": self.url, "proxy_auth": aiohttp.BasicAuth(user, password) if self.auth else None}
+
+
 class _Refused(Exception):
     """The answer has what the rules refuse."""
 
 
 class Output:
     """Serves exchanges through the provider, searched by `finder`. `trust`: a file of CA certificates for providers,
-    or None for the machine's."""
+    or None for the machine's; `proxy`: what all that leaves goes through."""
 
-    def __init__(self, finder: Finds, trust: str | None = None) -> None:
-        self._finder, self._trust = finder, trust
+    def __init__(self, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
+        self._finder, self._trust, self._proxy = finder, trust, proxy
         self._session: aiohttp.ClientSession | None = None
 
     async def stop(self) -> None:
@@ -74,6 +90,7 @@ class Output:
                 data=x.body.render(),
                 headers=_passed(x.headers) | {"accept-encoding": "identity"},
                 allow_redirects=False,
+                **(self._proxy.options() if self._proxy else {}),
             )
         except (aiohttp.ClientError, TimeoutError, OSError):
             yield Head(502)
@@ -159,12 +176,16 @@ class _Look:
 
     async def mask(self, body: Body) -> None:
         """Mask what is news in a JSON answer. Raises _Refused."""
-        texts = self._x.dialect.answer_texts(body.doc)
-        for text, findings in zip(texts, await self._finder.find([text.text for text in texts]), strict=True):
-            news = [f for f in findings if not self._known(text.text[f.start : f.end])]
+        texts = [(text.path, text.text, text.is_json) for text in self._x.dialect.answer_texts(body.doc)]
+        texts += besides(body.doc)
+        views = [view_of(text, is_json=is_json) for _, text, is_json in texts]
+        read = [view.text if view else text for view, (_, text, _) in zip(views, texts, strict=True)]
+        found = await self._finder.find(read)
+        for (path, text, is_json), view, said, findings in zip(texts, views, read, found, strict=True):
+            news = [f for f in findings if not self._known(said[f.start : f.end])]
             if news and self._seen(f.type for f in news):
-                spans = [(f.start, f.end) for f in news]
-                body.set(text.path, masked(text.text, 0, spans, is_json=text.is_json))
+                spans = [span for f in news for span in (view.written(f.start, f.end) if view else [(f.start, f.end)])]
+                body.set(path, masked(text, 0, spans, is_json=is_json))
 
     def _known(self, value: str) -> bool:
         return value in self._said

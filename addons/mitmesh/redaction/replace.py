@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mitmesh.dialects.base import Provenance, Text
 from mitmesh.exchange import Mode
 from mitmesh.redaction.findings import Finding
-from mitmesh.redaction.jsonview import JsonView, edited
+from mitmesh.redaction.jsonview import View, edited, view_of
 from mitmesh.redaction.placeholders import LITERAL, Names, literals
 from mitmesh.redaction.places import SHORTEST, places
 from mitmesh.redaction.policy import Decision, Policy
@@ -48,19 +48,19 @@ class Redaction:
         return any(decision.action == "refuse" for decision in self.seen)
 
 
-def views_of(texts: Sequence[Text]) -> list[JsonView | None]:
-    """A view of each text that is a JSON document within a string; None for those read as they are."""
-    return [JsonView(text.text) if text.is_json else None for text in texts]
+def views_of(texts: Sequence[Text]) -> list[View | None]:
+    """A view of each text that does not stand as people read it (JSON within a string); None for the others."""
+    return [view_of(text.text, is_json=text.is_json) for text in texts]
 
 
-def as_read(texts: Sequence[Text], views: Sequence[JsonView | None]) -> list[str]:
+def as_read(texts: Sequence[Text], views: Sequence[View | None]) -> list[str]:
     """The texts as people read them: what a finder must see."""
     return [view.text if view else text.text for text, view in zip(texts, views, strict=True)]
 
 
 def redact(
     texts: Sequence[Text],
-    views: Sequence[JsonView | None],
+    views: Sequence[View | None],
     found: Sequence[Sequence[Finding]],
     policy: Policy,
     names: Names,
@@ -82,7 +82,7 @@ def redact(
     return result
 
 
-def _spans(read: str, view: JsonView | None, found: Sequence[Finding]) -> list[Span]:
+def _spans(read: str, view: View | None, found: Sequence[Finding]) -> list[Span]:
     """The findings (in order, without overlap) and literals of one text, the same way; of JSON, each within one string.
     Where the two meet, the longer one stays whole, and of a finding nothing is left out."""
     spans: list[Span] = []
@@ -124,9 +124,7 @@ def _name(spans: list[list[Span]], texts: Sequence[Text], policy: Policy, names:
     return kinds
 
 
-def _everywhere(
-    read: list[str], views: Sequence[JsonView | None], spans: list[list[Span]], kinds: dict[str, str]
-) -> None:
+def _everywhere(read: list[str], views: Sequence[View | None], spans: list[list[Span]], kinds: dict[str, str]) -> None:
     """A value found once is a value wherever it stands: add the other places. Longer values first."""
     wanted = [value for value in kinds if len(value) >= SHORTEST and kinds[value] != LITERAL]
     if not wanted:
@@ -140,7 +138,7 @@ def _everywhere(
         _fill(spans[index], views[index], at - starts[index], form, kinds[value], value)
 
 
-def _fill(spans: list[Span], view: JsonView | None, start: int, form: str, kind: str, value: str) -> None:
+def _fill(spans: list[Span], view: View | None, start: int, form: str, kind: str, value: str) -> None:
     """One more place, unless it is known or cannot be edited."""
     end = start + len(form)
     first = bisect_right(spans, start, key=lambda span: span.end)
@@ -159,7 +157,7 @@ class _Writer:
     hashed: Hash
     result: Redaction
 
-    def text(self, index: int, text: Text, view: JsonView | None, spans: list[Span]) -> None:
+    def text(self, index: int, text: Text, view: View | None, spans: list[Span]) -> None:
         """One text that has something in it: as it is sent and, where that differs, as it is stored."""
         sent: list[tuple[int, int, str]] = []
         stored: list[tuple[int, int, str]] = []

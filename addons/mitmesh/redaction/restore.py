@@ -29,14 +29,14 @@ def restore_body(body: Body, dialect: Dialect, table: Table, *, structured: bool
     """Put the values back into a whole JSON answer, its error message included. `structured`: the visible text is
     itself a JSON document."""
     texts = [(text.path, text.text, is_json(text, structured)) for text in dialect.answer_texts(body.doc)]
-    for path, text, inner in [*texts, *_besides(body.doc)]:
+    for path, text, inner in [*texts, *besides(body.doc)]:
         if (restored := table.restore(text, is_json=inner)) != text:
             body.set(path, restored)
     if _NAMED.search(body.raw):
         restore_names(body, table)
 
 
-def _besides(doc: Any) -> Iterator[tuple[Path, str, bool]]:
+def besides(doc: Any) -> Iterator[tuple[Path, str, bool]]:
     """What else of an answer or event may quote the request: an error's message, and what a provider repeats of it."""
     if not isinstance(doc, dict):
         return
@@ -110,7 +110,7 @@ class RestoreStream:
             new = self._table.restore(whole, is_json=is_json(text, self._structured))
             if new != text.text:
                 changed[text.path] = (text.text, new)
-        for path, said, _ in _besides(doc):
+        for path, said, _ in besides(doc):
             if (new := self._table.restore(said)) != said:
                 changed[path] = (said, new)
         return changed

@@ -10,7 +10,7 @@ from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind
 from mitmesh.redaction.findings import FinderFailed, Finding, Finds
-from mitmesh.redaction.jsonview import JsonView, edited
+from mitmesh.redaction.jsonview import View, edited, view_of
 
 WITHHELD = "(not stored: it could not be searched for personal data)"
 _SECONDS = 30.0
@@ -33,7 +33,7 @@ class Spoken:
 
     index: int
     text: str
-    view: JsonView | None
+    view: View | None
 
     @property
     def read(self) -> str:
@@ -44,7 +44,7 @@ class Spoken:
 def spoken(answer: Answer) -> list[Spoken]:
     """The parts that would be stored."""
     return [
-        Spoken(index, part.text, JsonView(part.text) if part.kind is Kind.TOOL_CALL else None)
+        Spoken(index, part.text, view_of(part.text, is_json=part.kind is Kind.TOOL_CALL))
         for index, part in enumerate(answer.parts)
         if part.kind is not Kind.OPAQUE and part.text
     ]
@@ -75,7 +75,7 @@ def searched_answer(
     return stored_answer(parts, found, values)
 
 
-def _without(text: str, view: JsonView | None, findings: Sequence[Finding], values: Mapping[str, str]) -> str:
+def _without(text: str, view: View | None, findings: Sequence[Finding], values: Mapping[str, str]) -> str:
     edits, read = [], view.text if view else text
     for finding in findings:
         for start, end in view.within(finding.start, finding.end) if view else [(finding.start, finding.end)]:

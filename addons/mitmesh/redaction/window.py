@@ -7,14 +7,15 @@ ended), and are searched in batches: together that is the window the rules decla
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mitmesh.dialects.base import Dialect, Event, Path
+from mitmesh.dialects.base import AnswerText, Dialect, Event, Path
+from mitmesh.redaction.escapes import EscapedText, is_escaped
 from mitmesh.redaction.findings import Finding
 from mitmesh.redaction.replace import MASK
-from mitmesh.redaction.restore import ended, rewritten
+from mitmesh.redaction.restore import besides, ended, rewritten
 
 LONGEST = 16_384
 """Characters of a value that is waited for while it grows (a private key)."""
@@ -48,6 +49,23 @@ class _Waiting:
     texts: list[tuple[Path, _Channel, int, str]]
 
 
+@dataclass(slots=True)
+class _Found:
+    """A finding, or a part of one, by its place in the text as written; the value is as it is read."""
+
+    start: int
+    end: int
+    type: str
+    value: str
+
+
+def _as_written(view: EscapedText | None, text: str, findings: Iterable[Finding]) -> Iterator[_Found]:
+    for found in findings:
+        value = (view.text if view else text)[found.start : found.end]
+        for start, end in view.written(found.start, found.end) if view else [(found.start, found.end)]:
+            yield _Found(start, end, found.type, value)
+
+
 class Window:
     """One stream. `known` tells values the caller sent; `seen` is told of the others, and decides."""
 
@@ -64,12 +82,13 @@ class Window:
         waiting = _Waiting(event, doc, [])
         ends = self._dialect.ends(doc) if event.data else []
         now = False
-        for text in self._dialect.event_texts(doc) if doc is not None else ():
-            channel = self._channel(text.channel, text.is_json)
-            waiting.texts.append((text.path, channel, channel.length, text.text))
-            channel.text += text.text
-            self._unsearched += len(text.text)
-            if not text.channel:
+        texts = [(text.path, text.channel, text.text, text.is_json) for text in self._texts(doc)]
+        for path, name, text, is_json in [*texts, *((path, "", text, is_json) for path, text, is_json in besides(doc))]:
+            channel = self._channel(name, is_json)
+            waiting.texts.append((path, channel, channel.length, text))
+            channel.text += text
+            self._unsearched += len(text)
+            if not name:
                 channel.whole = now = True
         self._queue.append(waiting)
         for name in [name for name in self._channels if ended(name, ends)]:
@@ -84,6 +103,9 @@ class Window:
             channel.whole = True
         await self._search()
         return self._released()
+
+    def _texts(self, doc: Any) -> list[AnswerText]:
+        return self._dialect.event_texts(doc) if doc is not None else []
 
     def _channel(self, name: str, is_json: bool) -> _Channel:
         channel = self._channels.get(name) if name else None
@@ -100,17 +122,19 @@ class Window:
         self._unsearched = 0
         if not grown:
             return
-        found = await self._find([channel.text for channel in grown])
-        for channel, findings in zip(grown, found, strict=True):
-            self._settle(channel, findings)
+        # Of JSON only what has come is there, without its beginning: its escapes are read, not its strings.
+        views = [EscapedText(c.text) if c.is_json or is_escaped(c.text) else None for c in grown]
+        found = await self._find([view.text if view else c.text for view, c in zip(views, grown, strict=True)])
+        for channel, view, findings in zip(grown, views, found, strict=True):
+            self._settle(channel, list(_as_written(view, channel.text, findings)))
 
-    def _settle(self, channel: _Channel, findings: list[Finding]) -> None:
+    def _settle(self, channel: _Channel, findings: list[_Found]) -> None:
         channel.searched = channel.length
         settled = channel.length if channel.whole else max(channel.settled, channel.length - self._lookahead)
         types = []
         for finding in findings:
             start, end = channel.base + finding.start, channel.base + finding.end
-            if end <= channel.settled or self._known(channel.text[finding.start : finding.end]):
+            if end <= channel.settled or self._known(finding.value):
                 continue
             if end == channel.length and not channel.whole and end - start < LONGEST:
                 settled = min(settled, max(start, channel.settled))  # it may go on

@@ -23,6 +23,12 @@ HEADERS: dict[str, tuple[str, str]] = {
         "gateway's answer, cached answer",
         "Dollars, six decimals, where known before the body is sent; 0.000000 of a cached answer.",
     ),
+    "x-mesh-quota-pct": (
+        "answer",
+        "How full the fullest limit was that the call came under, in percent; what running calls have set aside "
+        "counts.",
+    ),
+    "x-mesh-quota-warn": ("answer", "Which limit is nearly used up, or that the session goes round in circles."),
     "x-should-retry": ("refusal", "`false`: the providers' SDKs would otherwise try again by themselves."),
     "x-mesh-team": ("request", "Team of the caller. Believed from `trust_headers_from` in identities.yaml alone."),
     "x-mesh-user": ("request", "User behind the call; as above."),

@@ -24,6 +24,7 @@ from mitmesh.rules.models import (
     field_names,
 )
 from mitmesh.rules.pii import Pii
+from mitmesh.rules.quotas import Quotas
 from mitmesh.rules.tree import Node, overlay, read, read_bytes
 
 FILES: dict[str, type[BaseModel]] = {
@@ -35,6 +36,7 @@ FILES: dict[str, type[BaseModel]] = {
     "egress": Egress,
     "pii": Pii,
     "cache": Cache,
+    "quotas": Quotas,
 }
 """The files of a rules folder, by name without `.yaml`."""
 
@@ -56,6 +58,7 @@ class Rules:
     egress: Egress = field(default_factory=Egress)
     pii: Pii = field(default_factory=Pii)
     cache: Cache = field(default_factory=Cache)
+    quotas: Quotas = field(default_factory=Quotas)
 
     def mode(self, team: str | None = None) -> Mode:
         """observe or enforce, for a team where it has its own."""

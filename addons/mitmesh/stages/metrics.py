@@ -7,7 +7,7 @@ namespaces and rules are named up to a maximum, then `other`. Nothing a caller w
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from mitmesh.exchange import Cached, Connection, Exchange
+    from mitmesh.quotas.rows import Row
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every series and nobody asks for them
 
@@ -55,6 +56,8 @@ class Watched(Collector):
         self.stage_failures: Callable[[], Mapping[str, int]] = dict
         self.audit: Callable[[], Mapping[str, float]] = dict
         self.cache: Callable[[], Mapping[str, float]] = dict
+        self.quota: Callable[[], Sequence[Row]] = tuple
+        self.quota_lost: Callable[[], int] = lambda: 0
 
     def collect(self) -> Iterator[Metric]:
         """The values at this moment."""
@@ -63,12 +66,33 @@ class Watched(Collector):
         for stage, number in self.stage_failures().items():
             failures.add_metric([stage], number)
         yield failures
+        yield from _quota(self.quota())
+        yield CounterMetricFamily(
+            "mesh_quota_lost", "Calls that could not be settled with the ledger.", self.quota_lost()
+        )
         for name, value in self.audit().items():
             kind = GaugeMetricFamily if name.startswith("queued") else CounterMetricFamily
             yield kind(f"mesh_audit_{name}", f"The audit's {name.replace('_', ' ')}.", value)
         for name, value in self.cache().items():
             kind = GaugeMetricFamily if name in _HELD else CounterMetricFamily
             yield kind(f"mesh_cache_{name}", f"The cache's {name.replace('_', ' ')}.", value)
+
+
+def _quota(rows: Sequence[Row]) -> Iterator[Metric]:
+    """How full the limits are; of one with a count for each subject, the sums, and the fullest of them."""
+    labels = ["limit", "unit"]
+    used = GaugeMetricFamily("mesh_quota_used", "Used of a limit in its window, all subjects.", labels=labels)
+    reserved = GaugeMetricFamily("mesh_quota_reserved", "Set aside by running calls, all subjects.", labels=labels)
+    full = GaugeMetricFamily("mesh_quota_fullest_ratio", "How full a limit's fullest subject is.", labels=labels)
+    by_limit: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        by_limit.setdefault((row.limit, row.unit), []).append(row)
+    for place, found in by_limit.items():
+        scale = 1_000_000 if place[1] == "dollars" else 1
+        used.add_metric(place, sum(row.used for row in found) / scale)
+        reserved.add_metric(place, sum(row.reserved for row in found) / scale)
+        full.add_metric(place, max((row.used + row.reserved) / row.of if row.of else 1.0 for row in found))
+    yield from (used, reserved, full)
 
 
 class Metrics(Stage):

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.dialects.base import Event, Framing, Operation, Text
+from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
-from mitmesh.redaction.members import members, write_members
-from mitmesh.redaction.output import Output
+from mitmesh.redaction import address
+from mitmesh.redaction.members import members, woven, write_members
+from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
 from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _OFF_LOOP = 200_000
 """Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
+MODEL, SESSION = ("model",), ("session",)
+_NAME = 12
+"""Characters; in a shorter name there is no room for a value."""
 _ACTIONS = {"refuse": Action.REFUSE, "allow": Action.ALLOW}
 
 
@@ -59,12 +63,12 @@ class _State:
 
 class Redact(Stage):
     """Finds, replaces and restores. `data` is the folder of the keys and the vault; `finder` does the searching;
-    `trust` is a file of CA certificates for providers (see Output)."""
+    `trust` is a file of CA certificates for providers, `proxy` what leads to them (see Output)."""
 
     name = "redact"
 
-    def __init__(self, data: Path, finder: Finds, trust: str | None = None) -> None:
-        self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust)
+    def __init__(self, data: Path, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
+        self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust, proxy)
         self._data = data
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -90,7 +94,8 @@ class Redact(Stage):
         looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
         look = None
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
-            said = "\0".join(text.text for text in x.call.texts)
+            views = views_of(x.call.texts)
+            said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
             look = said, rule
         history = x.call.history_at_provider
@@ -98,8 +103,9 @@ class Redact(Stage):
         known = await self.vault.load(caller, history) if history else None
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None
-        others = members(doc)
-        redaction = await self._redaction(x, [*x.call.texts, *others], names)
+        texts, odd = woven(x.call.texts, members(doc))
+        beside = [*address.said(x.path), *_claims(x)]
+        redaction = await self._redaction(x, [*texts, *beside], names)
         table = Table({**(known or {}), **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
@@ -107,7 +113,8 @@ class Redact(Stage):
             if x.dialect.keeps(doc) or history:
                 state.caller, state.conversation = caller, [history] if history else []
         x.notes[self.name] = state
-        self._write(x, redaction, others)
+        self._write(x, redaction, texts, odd)
+        self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
@@ -125,26 +132,37 @@ class Redact(Stage):
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
 
-    def _write(self, x: Exchange, redaction: Redaction, others: Sequence[Text]) -> None:
-        """Put the result into the exchange: verdicts, what is sent, what is stored. The last of the texts that were
-        looked at are `others`, which are no text positions and are not stored."""
+    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], odd: frozenset[int]) -> None:
+        """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `odd` are members of
+        the body, which are no text positions and are not stored."""
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
-        texts, sent, stored = x.call.texts, redaction.sent, redaction.stored
-        count = len(texts)
-        x.notes[STORED_TEXTS] = {texts[index].path: new for index, new in stored.items() if index < count}
-        for index, new in sent.items():
-            if index < count:
+        sent, stored = redaction.sent, redaction.stored
+        own = set(range(len(texts))) - odd
+        x.notes[STORED_TEXTS] = {texts[index].path: stored[index] for index in own & stored.keys()}
+        # If nothing is sent, nothing else is stored whatever the rules keep.
+        for index, new in {**sent, **(stored if x.refusal else {})}.items():
+            if index in own:
                 texts[index].text = new
-        if x.refusal:  # nothing is sent, so nothing else is stored whatever the rules keep
-            for index, new in stored.items():
-                if index < count:
-                    texts[index].text = new
-        elif x.body:
-            for index, new in sent.items():
-                if index < count:
-                    x.body.set(texts[index].path, new)
-            write_members(x.body, others, {index - count: new for index, new in sent.items() if index >= count})
+        if x.body and not x.refusal:
+            for index in own & sent.keys():
+                x.body.set(texts[index].path, sent[index])
+            write_members(x.body, texts, {index: sent[index] for index in odd & sent.keys()})
+
+    def _write_beside(self, x: Exchange, redaction: Redaction, beside: dict[int, Text]) -> None:
+        """The same for what is said besides the body: the URL, and claims that audit and metrics would show."""
+        sent = {text.path: redaction.sent[index] for index, text in beside.items() if index in redaction.sent}
+        for index, text in beside.items():
+            new = redaction.stored.get(index) or redaction.sent.get(index)
+            if new and text.path == MODEL:
+                x.call.model = new
+            elif new and text.path == SESSION:
+                x.call.session = self._hash(text.text)  # a placeholder would be the same in other sessions
+        sent.pop(SESSION, None)
+        if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
+            x.body.set(MODEL, new)
+        if sent and not x.refusal:
+            x.path = address.rewritten(x.path, sent)
 
     def _decide(self, x: Exchange, decision: Decision, reason: str) -> None:
         if decision.action == "refuse":
@@ -238,6 +256,12 @@ class Redact(Stage):
         if self.vault.failures:
             said["warning"] = f"{self.vault.failures} writes to the vault failed"
         return said
+
+
+def _claims(x: Exchange) -> list[Text]:
+    """The model's and the session's name, where there is room for a value in them."""
+    claims = ((MODEL, x.call.model), (SESSION, x.call.session))
+    return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > _NAME]
 
 
 class _Keeping:

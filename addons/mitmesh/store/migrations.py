@@ -7,6 +7,7 @@ from sqlite_utils import Database, Migrations
 audit = Migrations("mitmesh.audit")
 content = Migrations("mitmesh.content")
 access = Migrations("mitmesh.access")
+quota = Migrations("mitmesh.quota")
 
 _EXCHANGES: dict[str, type] = {
     "id": str,
@@ -183,3 +184,27 @@ def reads(db: Database) -> None:
             f"create trigger reads_no_{change} before {change} on reads"
             " begin select raise(abort, 'the record of reads is append-only'); end"
         )
+
+
+@quota(name="001_ledger")
+def ledger(db: Database) -> None:
+    """What is used and reserved by limit, subject and slot of time; who holds what of it; what was granted.
+
+    `calls` are those that run, with the end of their lease; `holds` what each has set aside: `sunk` is spent whatever
+    becomes of it, `rest` may be, `charged` is spent already. All amounts are integers in their limit's smallest unit.
+    """
+    db.execute(
+        "create table counts (key text, slot integer, used integer not null, reserved integer not null, "
+        "expires integer not null, primary key (key, slot)) without rowid"
+    )
+    db.execute(
+        "create table calls (id text primary key, lease integer not null, lapsed integer not null) without rowid"
+    )
+    db.execute(
+        "create table holds (call text, key text, slot integer not null, sunk integer not null, rest integer not null, "
+        "charged integer not null, primary key (call, key)) without rowid"
+    )
+    db.execute(
+        "create table grants (id text primary key, limit_id text not null, subject text not null, "
+        "amount integer not null, expires integer not null, reason text not null, by text not null) without rowid"
+    )

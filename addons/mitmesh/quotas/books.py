@@ -1,0 +1,131 @@
+"""Keeps a process's reservations: asks the ledger, beats for calls that run, and settles without anybody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mitmesh.quotas.ledger import Count, Ledger, LedgerAway, Standing, Want
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+log = logging.getLogger(__name__)
+
+UNSETTLED = 10_000
+"""Calls that may wait for a ledger that is away. Of those beyond it the lease's end charges the prompt."""
+STOP_SECONDS = 5.0
+"""How long a stopping process tries to settle."""
+LOOK_SECONDS = 5
+"""How often it is looked how full the limits are, and whether a ledger that was away is back."""
+
+
+class Books:
+    """One ledger, and what this process holds in it. `lease` in seconds."""
+
+    def __init__(self, ledger: Ledger, lease: int) -> None:
+        self.ledger, self.lease = ledger, lease
+        self.problem: str | None = None
+        """Why the ledger cannot be asked; None while it can."""
+        self.counts: list[Count] = []
+        """How full things were when it was last looked."""
+        self.lost = 0
+        """Settlements that were dropped."""
+        self._running: dict[str, asyncio.Future[list[Standing]]] = {}
+        self._lapsed: set[str] = set()
+        self._unsettled: dict[str, Mapping[str, int]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turning: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Look at the ledger from now on, in the background; whoever reserves begins it too."""
+        if self._turning is None:
+            self._turning = asyncio.create_task(self._turns())
+
+    async def reserve(self, call: str, wants: Sequence[Want]) -> list[Standing]:
+        """Ask for a call, or for more of it. Raises LedgerAway. Whoever is cancelled here has to `settle` all the same:
+        the ledger may have done it."""
+        self.begin()
+        task = self._running[call] = asyncio.ensure_future(self.ledger.reserve(call, wants, self.lease))
+        task.add_done_callback(self._note)
+        standings = await asyncio.shield(task)
+        self._lapsed.discard(call)
+        return standings
+
+    def settle(self, call: str, spent: Mapping[str, int]) -> None:
+        """End a call, in the background: `spent` by key, what is not in it is given back."""
+        self._keep(self._settle(call, self._running.pop(call, None), spent))
+
+    def lapsed(self, call: str) -> bool:
+        """Did this call lose what it held, because nothing was heard of us for too long?"""
+        return call in self._lapsed
+
+    async def stop(self) -> None:
+        """Settle what is to be settled, and let go of the ledger."""
+        if self._turning:
+            self._turning.cancel()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+                await self._retry()
+        except (TimeoutError, LedgerAway):
+            pass
+        if self._unsettled:
+            log.error("quota: %d calls could not be settled: %s", len(self._unsettled), self.problem)
+        await self.ledger.close()
+
+    async def _settle(self, call: str, asked: asyncio.Future[list[Standing]] | None, spent: Mapping[str, int]) -> None:
+        self._lapsed.discard(call)
+        if asked:
+            await asyncio.wait({asked})
+        try:
+            await self.ledger.settle(call, spent)
+        except LedgerAway as away:
+            self.problem = str(away)
+            if len(self._unsettled) < UNSETTLED:
+                self._unsettled[call] = spent
+            else:
+                self.lost += 1
+
+    async def _retry(self) -> None:
+        for call, spent in list(self._unsettled.items()):
+            await self.ledger.settle(call, spent)
+            del self._unsettled[call]
+
+    async def _turns(self) -> None:
+        """Beats at a quarter of the lease, and looks at the ledger."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self.lease / 4
+        while True:
+            await asyncio.sleep(min(LOOK_SECONDS, self.lease / 4))
+            try:
+                if loop.time() >= due or self.problem:
+                    due = loop.time() + self.lease / 4
+                    self._lapsed |= set(await self.ledger.beat(list(self._running), self.lease)) & self._running.keys()
+                self.counts = await self.ledger.counts()
+                await self._retry()
+                self.problem = None
+            except LedgerAway as away:
+                self._away(away)
+
+    def _note(self, task: asyncio.Future[list[Standing]]) -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, LedgerAway):
+            self._away(error)
+        elif error is None:
+            self.problem = None
+
+    def _away(self, away: LedgerAway) -> None:
+        if self.problem is None:
+            log.error("quota: the ledger cannot be asked (%s); calls under a limit are refused until it can", away)
+        self.problem = str(away)
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,156 @@
+"""The shape of rules/quotas.yaml: who may use how much of what, and what happens where it is used up."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from mitmesh.exchange import Billing, Mode
+from mitmesh.rules.checks import KeySource, Word
+from mitmesh.rules.models import _Model
+
+MOST = 10**12
+"""Largest limit, in its unit: Redis' scripts count exactly to 2**53, and a million of micro-dollars is one."""
+
+type Unit = Literal["tokens", "dollars", "requests", "concurrent"]
+type Per = Literal["minute", "hour", "day", "month", "total"]
+type Span = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[mhd]$")]
+type Size = Annotated[
+    str,
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
+    Field(pattern=r"^\d{1,12}(\.\d{1,6})?$"),
+]
+
+DIMENSIONS = ("team", "user", "tool", "model", "provider", "namespace", "key")
+"""What a limit can be about, in the order in which a message names it."""
+
+
+class Limit(_Model):
+    """One limit: how much of what, in which time, for whom. Of several that match a call all are checked."""
+
+    id: Word = Field(description="Name of this limit, unique; counts, refusals, metrics and grants go by it.")
+    unit: Unit = Field(
+        description="tokens in and out; dollars; requests (a call counts when it is sent); concurrent calls."
+    )
+    limit: Size = Field(description="How much: a whole number, of dollars also with up to six decimals.")
+    per: Per | None = Field(
+        default=None,
+        description="Calendar window in UTC; `total` never begins anew. Give this or `rolling`, but for concurrent.",
+    )
+    rolling: Span | None = Field(
+        default=None, description="The last so many minutes, hours or days, such as `5h`; forgets in sixtieths of it."
+    )
+    team: Word | None = Field(
+        default=None, description="For whom: a name, or `each` for a count of their own each. All given must hold."
+    )
+    user: Word | None = Field(default=None, description="The same for the user.")
+    tool: Word | None = Field(default=None, description="The same for the tool.")
+    model: Word | None = Field(
+        default=None, description="The same for the model; `*` in a name is any text. `each` goes by the price list."
+    )
+    provider: Word | None = Field(default=None, description="The same for the provider.")
+    namespace: Word | None = Field(default=None, description="The same for the Kubernetes namespace.")
+    key: Word | None = Field(default=None, description="The same for the id of the virtual key.")
+    warn_at: int = Field(default=80, ge=1, le=1000, description="From here on answers carry a warning, in percent.")
+    hard_stop_at: int = Field(default=100, ge=1, le=1000, description="Here calls are refused, in percent.")
+    mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
+    billing: list[Billing] = Field(
+        default_factory=lambda: [Billing.METERED],
+        description="Of dollars: which calls count, by how they are paid for.",
+    )
+    unpriced_tokens: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST,
+        description="Of dollars: tokens that calls of unknown price may use in the window; without it they are "
+        "refused.",
+    )
+    output_cap: int | None = Field(default=None, ge=1, le=2**31 - 1, description="As the file's, for these calls.")
+
+    @property
+    def amount(self) -> int:
+        """The limit in its smallest unit: micro-dollars, else as it is. Exact."""
+        whole, _, part = self.limit.partition(".")
+        return int(whole) * 1_000_000 + int(part.ljust(6, "0")) if self.unit == "dollars" else int(whole)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.unit != "dollars" and "." in self.limit:
+            raise ValueError(f"`limit` must be a whole number of {self.unit}")
+        if self.unit == "concurrent":
+            if self.per or self.rolling:
+                raise ValueError("concurrent calls have no window; leave `per` and `rolling` out")
+        elif (self.per is None) == (self.rolling is None):
+            raise ValueError("must have either `per` or `rolling`")
+        if self.unit != "dollars" and self.unpriced_tokens is not None:
+            raise ValueError("`unpriced_tokens` is for limits in dollars")
+        return self
+
+
+def team_limits(rules: Quotas, spec: str, warn_at: int, hard_stop_at: int) -> Quotas:
+    """The rules with AgentMesh's limits before them: `spec` is `team=tokens`, several with commas, a calendar month
+    each. Raises ValueError that says what is wrong."""
+    found = []
+    for pair in filter(None, spec.split(",")):
+        team, _, tokens = pair.rpartition("=")
+        if not team.strip() or not tokens.strip().isdecimal():
+            raise ValueError(f"a team's limit must be TEAM=TOKENS, such as engineering=2000000; it is {pair!r}")
+        name = team.strip()
+        found.append(
+            Limit(
+                id=f"team-limit:{name}",
+                unit="tokens",
+                limit=tokens.strip(),
+                per="month",
+                team=name,
+                warn_at=warn_at,
+                hard_stop_at=hard_stop_at,
+            )
+        )
+    return rules.model_copy(update={"limits": [*found, *rules.limits]}) if found else rules
+
+
+class Loops(_Model):
+    """An agent that goes round in circles: the same session says the same, or nearly, again and again."""
+
+    warn: int | None = Field(default=None, ge=2, le=100, description="Warn at so many times; none if empty.")
+    stop: int | None = Field(default=None, ge=2, le=100, description="Refuse at so many times; none if empty.")
+    minutes: int = Field(default=10, ge=1, le=1440, description="Within so many minutes.")
+    alike: int = Field(default=90, ge=50, le=100, description="From here on two steps are the same, in percent.")
+    mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
+
+
+class Quotas(_Model):
+    """rules/quotas.yaml: who may use how much, and what happens where it is used up."""
+
+    redis: KeySource | None = Field(
+        default=None,
+        description="`env:NAME` or `file:PATH` of the redis:// address that several machines share; without it "
+        "quota.db in the data folder counts for this machine.",
+    )
+    redis_away: Literal["refuse", "spend_share"] = Field(
+        default="refuse",
+        description="While Redis cannot be reached: refuse, or spend what was set aside for this node.",
+    )
+    share: int = Field(
+        default=5, ge=1, le=50, description="Of what is left of a limit, what a node sets aside so, in percent."
+    )
+    output_cap: int = Field(
+        default=8192,
+        ge=1,
+        le=2**31 - 1,
+        description="Most output tokens of a call that names none, under a limit on tokens or dollars; the call is "
+        "given it where the dialect allows.",
+    )
+    stream_first: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Of a stream's output, tokens that are set aside at first; more follow as it runs. All if empty.",
+    )
+    lease_seconds: int = Field(
+        default=60, ge=5, le=3600, description="A worker that said nothing for so long is gone; its calls are settled."
+    )
+    limits: list[Limit] = Field(default_factory=list, description="The limits; all that match a call are checked.")
+    loops: Loops = Field(default_factory=Loops, description="When an agent goes round in circles.")

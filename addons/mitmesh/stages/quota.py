@@ -1,0 +1,236 @@
+"""May they still: every limit that a call comes under is asked before it leaves, and told after it what it used."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mitmesh.dialects.base import Framing, Operation
+from mitmesh.exchange import Action, Mode
+from mitmesh.quotas import plan, words
+from mitmesh.quotas.books import Books
+from mitmesh.quotas.estimate import Prompts
+from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
+from mitmesh.quotas.loops import Watch
+from mitmesh.quotas.plan import Match, Need
+from mitmesh.quotas.rows import Row, rows
+from mitmesh.quotas.streams import Held, Stream
+from mitmesh.quotas.windows import NEVER
+from mitmesh.redaction.signing import is_signed
+from mitmesh.stage import Stage
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange, Verdict
+    from mitmesh.rules import Rules
+    from mitmesh.rules.quotas import Limit, Quotas
+    from mitmesh.stage import Transform
+
+UNCAPPED = "/backend-api/"
+"""ChatGPT's own paths, as Codex calls them, take no limit of tokens."""
+
+
+class Quota(Stage):
+    """Reserves before a call, tops up while it streams, settles after it. `opened` makes the ledger that rules name;
+    without limits in the rules none is made, and nothing is done. `clock` gives seconds since 1970."""
+
+    name = "quota"
+
+    def __init__(self, opened: Callable[[Quotas], Ledger], clock: Callable[[], float] = time.time) -> None:
+        self._opened, self._clock = opened, clock
+        self._books: Books | None = None
+        self._source: tuple[Any, ...] | None = None
+        self._retired: list[Books] = []
+        self._prompts, self._loops = Prompts(), Watch()
+        self._limits: Sequence[Limit] = ()
+
+    def configure(self, rules: Rules) -> None:
+        """Open the ledger that the rules name; counts stay where they are. Raises RulesError for one without an
+        address."""
+        wanted = rules.quotas
+        source = (wanted.redis, wanted.redis_away, wanted.share, wanted.lease_seconds)
+        if wanted.limits and source != self._source:
+            books = Books(self._opened(wanted), wanted.lease_seconds)
+            if self._books:
+                self._retired.append(self._books)  # calls that began with it settle there
+            self._books, self._source = books, source
+        self._limits = wanted.limits
+
+    async def start(self) -> None:
+        """See how full the limits are, for who asks before the first call."""
+        if self._books and self._limits:
+            self._books.begin()
+
+    async def stop(self) -> None:
+        """Settle what is open."""
+        books, self._books, self._retired = [*self._retired, self._books], None, []
+        for each in books:
+            if each:
+                await each.stop()
+
+    async def request(self, x: Exchange) -> None:
+        """Refuse with 429 what does not fit, with 503 where nobody can say, and set aside the rest."""
+        rules = x.rules.quotas
+        if (rules.loops.warn or rules.loops.stop) and self._loop(x):
+            return
+        if not rules.limits or self._books is None:
+            return
+        tariff = plan.tariff_of(x)
+        found = plan.matches(x, tariff, self._clock())
+        if not found or self._unpriced(x, found):
+            return
+        held = Held(self._books, found, await self._need(x, found), tariff)
+        x.notes[self.name] = held  # before it is asked: whoever is cancelled while asking must still settle
+        try:
+            fits = await held.take(x)
+        except LedgerAway as away:
+            self._away(x, away)
+            return
+        self._judge(x, held, fits)
+        if fits and x.framing is not Framing.NONE and _binding(found):
+            x.edits_stream = True
+
+    def stream(self, x: Exchange) -> Transform | None:
+        """Watches a stream that a limit binds."""
+        held: Held | None = x.notes.get(self.name)
+        if held is None or not x.edits_stream or not _binding(held.found):
+            return None
+        return Stream(x, held, lambda match, standing: self._used_up(x, match, standing))
+
+    def finish(self, x: Exchange) -> None:
+        """Settle, in the background."""
+        held: Held | None = x.notes.pop(self.name, None)
+        if held:
+            held.settle(x)
+
+    def health(self) -> dict[str, Any]:
+        """How many limits there are, and why they cannot be counted."""
+        books = self._books
+        said: dict[str, Any] = {"limits": len(self._limits)}
+        return {**said, "problem": books.problem} if books and books.problem and self._limits else said
+
+    def rows(self) -> list[Row]:
+        """How full the limits were, when it was last looked (seconds ago)."""
+        return list(rows(self._limits, self._books.counts, (), self._clock())) if self._books else []
+
+    def lost(self) -> int:
+        """Calls that could not be settled, because the ledger was away for too long."""
+        return sum(books.lost for books in (*self._retired, self._books) if books)
+
+    # --- before the call ---
+
+    async def _need(self, x: Exchange, found: list[Match]) -> Need:
+        """Prompt and output to set aside; the request gets the cap that holds for it where it names none."""
+        if not any(match.unit in ("tokens", "dollars") for match in found):
+            return Need(0, 0)
+        prompt = await self._prompts.count(x.call)
+        if x.operation is not Operation.CHAT:
+            return Need(prompt, 0)
+        rules, doc = x.rules.quotas, x.body.doc if x.body else None
+        output = x.call.max_tokens
+        if output is None:
+            caps = [match.limit.output_cap for match in found if match.limit.output_cap]
+            output = min(caps, default=rules.output_cap)
+            self._cap(x, output, found)
+        output *= x.dialect.choices(doc)
+        if x.framing is not Framing.NONE and rules.stream_first:
+            output = min(output, rules.stream_first)
+        return Need(prompt, output)
+
+    def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
+        if not x.body or not _binding(found) or is_signed(x.headers) or UNCAPPED in x.path:
+            return
+        if edit := x.dialect.cap_output(x.body.doc, most, x.provider):
+            x.body.set(*edit)
+            x.call.max_tokens = most
+
+    def _unpriced(self, x: Exchange, found: list[Match]) -> bool:
+        """Refuse a call that a limit in dollars cannot measure; was it?"""
+        for match in found:
+            if match.priceless:
+                name = f"the model {x.call.model[:60]!r}" if x.call.model else "this call"
+                said = (
+                    f"Quota: the price of {name} is not known, and limit {match.limit.id} counts dollars. Have the "
+                    "operator add a price to rules/prices.yaml, or unpriced_tokens to the limit."
+                )
+                x.refuse(self.name, match.limit.id, said, mode=match.mode, status=402, type="quota_unknown_price")
+        found[:] = [match for match in found if not match.priceless]
+        return x.refusal is not None
+
+    def _loop(self, x: Exchange) -> bool:
+        """Warn of, or refuse, a session that goes round in circles; was it refused?"""
+        rules = x.rules.quotas.loops
+        if x.operation is not Operation.CHAT:
+            return False
+        times = self._loops.times(x, rules, time.monotonic())
+        said = f"Loop: this session has sent the same step {times} times in {rules.minutes} minutes."
+        mode = rules.mode or x.rules.mode(x.identity.team)
+        if rules.stop and times >= rules.stop:
+            wait = rules.minutes * 60
+            x.refuse(self.name, "loops", said, mode=mode, status=429, type="loop_detected", retry_after=wait)
+            return mode is Mode.ENFORCE
+        if rules.warn and times >= rules.warn:
+            x.decide(self.name, Action.WARN, "loops", said)
+            x.answer_headers["x-mesh-quota-warn"] = said
+        return False
+
+    # --- what it means ---
+
+    def _judge(self, x: Exchange, held: Held, fits: bool) -> None:
+        """Record what each limit says; the fullest one is named first, and its percentage told on the answer."""
+        said = sorted(zip(held.found, held.standings, strict=True), key=_fullness, reverse=True)
+        asked = {want.key: want.sunk + want.rest for want in held.asked}
+        x.answer_headers["x-mesh-quota-pct"] = f"{words.percent(*said[0])}%"
+        for match, standing in said:
+            if standing.over and (match.mode is Mode.OBSERVE or not fits):
+                self._refuse(x, match, standing, asked[match.key])
+            elif fits and words.percent(match, standing) >= match.limit.warn_at:
+                warning = words.warning(match, standing)
+                x.decide(self.name, Action.WARN, match.limit.id, warning, mode=match.mode)
+                x.answer_headers.setdefault("x-mesh-quota-warn", warning)
+
+    def _refuse(self, x: Exchange, match: Match, standing: Standing, asked: int) -> Verdict:
+        wait, status = _wait(match, standing, asked, self._clock())
+        return x.refuse(
+            self.name,
+            match.limit.id,
+            words.exceeded(match, standing, asked),
+            mode=match.mode,
+            status=status,
+            type="quota_exceeded",
+            retry_after=wait,
+        )
+
+    def _used_up(self, x: Exchange, match: Match | None, standing: Standing | None) -> Verdict:
+        """A stream ends: its limit is used up, or nobody can say."""
+        if match is None or standing is None:
+            return self._away(x, LedgerAway("the ledger cannot be asked"))
+        return self._refuse(x, match, standing, 1)
+
+    def _away(self, x: Exchange, away: LedgerAway) -> Verdict:
+        said = "The ledger of quotas cannot be asked, so nobody can say whether this call fits. Try again."
+        rule = f"{self.name}.ledger"
+        return x.refuse(self.name, rule, said, mode=Mode.ENFORCE, status=503, type="quota_unavailable", retry_after=5)
+
+
+def _binding(found: list[Match] | Any) -> bool:
+    """Is one of them a limit on output that refuses?"""
+    return any(match.mode is Mode.ENFORCE and match.unit in ("tokens", "dollars") for match in found)
+
+
+def _fullness(pair: tuple[Match, Standing]) -> tuple[bool, int, int]:
+    """Who is named first: one that refuses, then the fullest, then the one that takes longest to begin anew."""
+    match, standing = pair
+    return match.mode is Mode.ENFORCE and standing.over, words.percent(match, standing), match.window.resets
+
+
+def _wait(match: Match, standing: Standing, asked: int, now: float) -> tuple[int | None, int]:
+    """When it is worth trying again, in seconds, and the status: 402 where waiting is of no use.
+
+    What other calls have set aside may come back soon; what was used comes back when the window does."""
+    if standing.used + asked <= match.most + standing.granted:
+        return 5, 429
+    if match.window.resets == NEVER:
+        return None, 402
+    return max(1, math.ceil(match.window.resets - now)), 429

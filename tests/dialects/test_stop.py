@@ -1,0 +1,106 @@
+"""How each dialect caps an answer, and ends a stream before its time."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from mitmesh.dialects import DIALECTS
+from mitmesh.dialects.base import Answer, Event, Framing, Refusal
+from mitmesh.wire.frames import framer
+from mitmesh.wire.jsontext import Body, dumps
+
+
+@pytest.mark.parametrize(
+    ("dialect", "provider", "doc", "field", "value"),
+    [
+        ("openai_chat", "openai", {"messages": []}, ("max_completion_tokens",), 9),
+        ("openai_chat", "azure", {"messages": []}, ("max_completion_tokens",), 9),
+        ("openai_chat", "groq", {"messages": []}, ("max_tokens",), 9),
+        ("openai_chat", "openai", {"prompt": "x"}, ("max_tokens",), 9),
+        ("openai_responses", "openai", {"input": "x"}, ("max_output_tokens",), 9),
+        ("anthropic", "anthropic", {"messages": []}, ("max_tokens",), 9),
+        ("gemini", "google", {"contents": []}, ("generationConfig",), {"maxOutputTokens": 9}),
+        ("gemini", "google", {"generation_config": {}}, ("generation_config", "maxOutputTokens"), 9),
+        (
+            "gemini",
+            "google",
+            {"generationConfig": {"max_output_tokens": 0}},
+            ("generationConfig", "max_output_tokens"),
+            9,
+        ),
+    ],
+)
+def test_a_cap_is_read_again(dialect: str, provider: str, doc: Any, field: tuple[str, ...], value: Any) -> None:
+    """Set where the API has it, and then it is what the dialect reads."""
+    kind = DIALECTS[dialect]
+    edit = kind.cap_output(doc, 9, provider)
+    assert edit == (field, value)
+    body = Body(dumps(doc).encode(), doc)
+    body.set(*edit)
+    again = json.loads(body.render())
+    path = "/v1beta/models/g:generateContent" if dialect == "gemini" else "/v1/x"
+    assert kind.read({"model": "m", "contents": [], "messages": [], **again}, path, {}).max_tokens == 9
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("doc", [None, [], "x", {"generationConfig": 5}, {"n": "many", "requests": []}])
+def test_odd_documents(dialect: str, doc: Any) -> None:
+    """Nothing raises, and one answer is asked for."""
+    assert DIALECTS[dialect].choices(doc) == 1
+    DIALECTS[dialect].cap_output(doc, 9, "openai")
+    DIALECTS[dialect].stop(Answer(), doc)
+
+
+def test_choices() -> None:
+    """How many answers at once."""
+    assert DIALECTS["openai_chat"].choices({"n": 3}) == 3
+    assert DIALECTS["openai_chat"].choices({"n": 2, "best_of": 5}) == 5
+    assert DIALECTS["gemini"].choices({"generation_config": {"candidate_count": 4}}) == 4
+
+
+CHAT = {"choices": [{"index": 1, "delta": {"content": "x"}}]}
+TEXT = {"choices": [{"index": 0, "text": "x"}]}
+BLOCK = {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delta", "text": "x"}}
+DELTA = {"type": "response.output_text.delta", "sequence_number": 7, "delta": "x"}
+
+
+def stopped(dialect: str, last: Any, framing: Framing = Framing.SSE) -> list[tuple[str | None, Any]]:
+    raw = DIALECTS[dialect].stop(Answer(id="id-1", model="m"), last, framing=framing)
+    events: list[Event] = [*(cut := framer(framing)).feed(raw), *cut.flush()]
+    return [(event.name, json.loads(event.data)) for event in events if event.data]
+
+
+def test_chat_finishes_the_choice_that_spoke() -> None:
+    [(_, doc)] = stopped("openai_chat", CHAT)
+    assert doc["id"] == "id-1" and doc["object"] == "chat.completion.chunk"
+    assert doc["choices"] == [{"index": 1, "delta": {}, "logprobs": None, "finish_reason": "length"}]
+    [(_, doc)] = stopped("openai_chat", TEXT)
+    assert doc["object"] == "text_completion" and doc["choices"][0]["text"] == ""
+
+
+def test_anthropic_closes_the_block_and_the_message() -> None:
+    names = [name for name, _ in stopped("anthropic", BLOCK)]
+    assert names == ["content_block_stop", "message_delta"]
+    assert stopped("anthropic", BLOCK)[1][1]["delta"]["stop_reason"] == "max_tokens"
+    assert [name for name, _ in stopped("anthropic", {"type": "content_block_start", "index": 0})] == ["message_delta"]
+
+
+def test_responses_are_incomplete() -> None:
+    [(name, doc)] = stopped("openai_responses", DELTA)
+    assert name == doc["type"] == "response.incomplete" and doc["sequence_number"] == 8
+    assert doc["response"]["status"] == "incomplete" and doc["response"]["id"] == "id-1"
+    assert doc["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+def test_gemini_gives_a_finish_reason() -> None:
+    [(_, doc)] = stopped("gemini", {})
+    assert doc["candidates"][0]["finishReason"] == "MAX_TOKENS"
+    kind = DIALECTS["gemini"]
+    first = b"[" + json.dumps({"candidates": []}).encode()
+    end = kind.stop(Answer(), {}, framing=Framing.JSON_ARRAY)
+    error = kind.stream_error(Refusal(429, "t", "m", "c", "x"), framing=Framing.JSON_ARRAY)
+    docs = json.loads(first + end + error)
+    assert [*map(list, docs)][1][0] == "candidates" and docs[2]["error"]["code"] == 429

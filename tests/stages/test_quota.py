@@ -1,0 +1,375 @@
+"""The quota stage with both kinds of exchange, over a real SQLite ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mitmesh import tokens
+from mitmesh.dialects import DIALECTS
+from mitmesh.dialects.base import Answer, Call, Operation, Usage
+from mitmesh.exchange import Billing, Exchange, Identity, Origin, Outcome, Reply, Target
+from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
+from mitmesh.rules import HostRule, Prices, Rules
+from mitmesh.rules.models import Price
+from mitmesh.rules.quotas import Quotas
+from mitmesh.stages.quota import Quota
+from mitmesh.wire.jsontext import Body, dumps, parse
+from quotas.conftest import Clock
+
+PROMPT = "Say hello, please, to all of them."
+SIZE = tokens.count(PROMPT) + 6  # and what the format adds
+
+
+class House:
+    """A quota stage, its clock and its ledger's file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock = folder, Clock()
+        self.stage = Quota(lambda rules: SqliteLedger(folder, self.clock), self.clock)
+        self.rules = Rules()
+
+    def limit(self, *limits: dict[str, Any], prices: list[Price] | None = None, **rest: Any) -> House:
+        quotas = Quotas.model_validate({"limits": list(limits), **rest})
+        self.rules = Rules("v", quotas=quotas, prices=Prices(prices=prices or []))
+        self.stage.configure(self.rules)
+        return self
+
+    def call(self, *, body: dict[str, Any] | None = None, team: str = "red", **fields: Any) -> Exchange:
+        doc = body or {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 10}
+        raw = dumps(doc).encode()
+        call = DIALECTS["openai_chat"].read(parse(raw), "/v1/chat/completions", {})
+        x = Exchange(
+            dialect=DIALECTS["openai_chat"],
+            call=call,
+            host=HostRule(id="openai", match=["api.openai.com"], provider="openai"),
+            target=Target("https", "api.openai.com", 443),
+            path="/v1/chat/completions",
+            headers={},
+            rules=self.rules,
+            body=Body(raw, parse(raw)),
+            request_bytes=len(raw),
+        )
+        x.identity.team, x.billing = team, Billing.METERED
+        for name, value in fields.items():
+            setattr(x, name, value)
+        return x
+
+    async def ask(self, **fields: Any) -> Exchange:
+        x = self.call(**fields)
+        await self.stage.request(x)
+        return x
+
+    async def done(self, x: Exchange, usage: Usage | None = None, cost: int | None = None, status: int = 200) -> None:
+        """The call was sent and answered."""
+        x.forwarded, x.times.sent, x.status, x.outcome = True, 1.0, status, Outcome.ANSWERED
+        x.usage, x.cost = usage, cost
+        await self.end(x)
+
+    async def end(self, x: Exchange) -> None:
+        self.stage.finish(x)
+        await self.settled()
+
+    async def settled(self) -> None:
+        books = self.stage._books
+        while books and books._tasks:
+            await asyncio.wait(set(books._tasks))
+
+    async def counts(self) -> list[tuple[str, str, int, int]]:
+        books = self.stage._books
+        assert books
+        return [(c.key.limit, c.key.subject, c.used, c.reserved) for c in await books.ledger.counts()]
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    made = House(tmp_path)
+    yield made
+    await made.stage.stop()
+
+
+TEAM = {"id": "team", "unit": "tokens", "limit": 100, "per": "month", "team": "each"}
+
+
+async def test_without_limits_nothing_is_opened(house: House) -> None:
+    """No file, no header, no verdict."""
+    house.limit()
+    x = await house.ask()
+    assert not x.verdicts and not x.answer_headers and not (house.folder / FILE).exists()
+    await house.done(x)
+
+
+async def test_reserves_settles_and_names_who_used_what(house: House) -> None:
+    """Prompt and bound before, the real usage after; then the next does not fit, and is told in AgentMesh's words."""
+    house.limit(TEAM)
+    x = await house.ask()
+    assert await house.counts() == [("team", "team=red", 0, SIZE + 10)]
+    assert x.answer_headers == {"x-mesh-quota-pct": "0%"}
+    await house.done(x, Usage(prompt=70, completion=20))
+    assert await house.counts() == [("team", "team=red", 90, 0)]
+    x = await house.ask()
+    refusal = x.refusal
+    assert refusal and (refusal.status, refusal.type, refusal.rule_id) == (429, "quota_exceeded", "team")
+    assert refusal.reason.startswith("Quota exceeded: team 'red' used 90/100 tokens this month")
+    assert refusal.retry_after and 0 < refusal.retry_after < 31 * 86400
+    assert x.answer_headers["x-mesh-quota-pct"] == "90%"
+    await house.end(x)
+    assert await house.counts() == [("team", "team=red", 90, 0)]
+    assert not (await house.ask(team="blue")).refusal
+
+
+async def test_warns(house: House) -> None:
+    """From the warn level on, with a verdict and a header."""
+    house.limit({**TEAM, "limit": 1000})
+    await house.done(await house.ask(), Usage(prompt=850))
+    x = await house.ask()
+    assert [(v.action.value, v.rule_id) for v in x.verdicts] == [("warn", "team")]
+    assert x.answer_headers["x-mesh-quota-pct"] == "85%"
+    assert x.answer_headers["x-mesh-quota-warn"].startswith("team 'red' used 850/1,000 tokens")
+
+
+async def test_observe_lets_through_and_records(house: House) -> None:
+    """What would have been refused is in the verdicts, and counted."""
+    house.limit({**TEAM, "limit": 1, "mode": "observe"})
+    x = await house.ask()
+    assert x.refusal is None and [(v.action.value, v.mode.value) for v in x.verdicts] == [("refuse", "observe")]
+    await house.done(x, Usage(prompt=5, completion=5))
+    assert await house.counts() == [("team", "team=red", 10, 0)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({"times_sent": None}, 0),  # refused later, or answered from the cache
+        ({"forwarded": False, "status": 502}, 0),  # nobody was there
+        ({"status": 500}, 0),  # the provider's error
+        ({"usage": Usage(prompt=3, completion=4)}, 7),
+        ({"status": 200}, SIZE + 10),  # nobody knows: as reserved
+        ({"status": None, "outcome": Outcome.CLIENT_GONE, "usage": Usage(prompt=9, estimated=True)}, 9),
+    ],
+)
+async def test_settles_with_what_was_delivered(house: House, fields: dict[str, Any], left: int) -> None:
+    """What delivered nothing gives back; what was aborted pays for what came; requests count when they are sent."""
+    house.limit(
+        TEAM,
+        {"id": "calls", "unit": "requests", "limit": 9, "per": "day"},
+        {"id": "now", "unit": "concurrent", "limit": 1},
+    )
+    x = await house.ask()
+    x.forwarded, x.status, x.outcome, x.times.sent = True, 200, Outcome.ANSWERED, 1.0
+    sent = fields.pop("times_sent", 1.0)
+    x.times.sent = sent
+    for name, value in fields.items():
+        setattr(x, name, value)
+    await house.end(x)
+    assert await house.counts() == [
+        ("calls", "", 1 if sent else 0, 0),
+        ("now", "", 0, 0),
+        ("team", "team=red", left, 0),
+    ]
+
+
+async def test_a_cache_hit_gives_back(house: House) -> None:
+    """Nothing was forwarded."""
+    house.limit(TEAM)
+    x = await house.ask()
+    x.reply, x.origin, x.outcome = Reply(Answer(), Origin.CACHE), Origin.CACHE, Outcome.ANSWERED
+    await house.end(x)
+    assert await house.counts() == [("team", "team=red", 0, 0)]
+
+
+async def test_dollars(house: House) -> None:
+    """At the price that will apply, in micro-dollars; a plan's calls do not count."""
+    price = Price(model="gpt-4o-mini", input="2", output="10")
+    house.limit({"id": "usd", "unit": "dollars", "limit": "0.0005", "per": "day"}, prices=[price])
+    x = await house.ask()
+    assert await house.counts() == [("usd", "", 0, 2 * SIZE + 100)]
+    await house.done(x, Usage(prompt=1, completion=1), cost=480)
+    refusal = (await house.ask()).refusal
+    assert refusal and "everyone used $0.00048/$0.0005 today" in refusal.reason
+    assert (await house.ask(billing=Billing.SUBSCRIPTION)).refusal is None
+
+
+async def test_unknown_prices(house: House) -> None:
+    """Refused under a limit in dollars, or held to a number of tokens."""
+    usd = {"id": "usd", "unit": "dollars", "limit": 5, "per": "day"}
+    body = {"model": "nobody-knows", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 10}
+    house.limit(usd)
+    x = await house.ask(body=body)
+    assert x.refusal and x.refusal.type == "quota_unknown_price" and "nobody-knows" in x.refusal.reason
+    house.limit({**usd, "unpriced_tokens": 60})
+    await house.done(await house.ask(body=body), Usage(prompt=40, completion=10))
+    refusal = (await house.ask(body=body)).refusal
+    assert refusal and "50/60 tokens" in refusal.reason
+    assert (await house.ask()).refusal is None, "known prices are counted in dollars beside it"
+
+
+async def test_a_call_that_names_no_bound_gets_one(house: House) -> None:
+    """The tightest cap, set on the request where the limit refuses, and reserved."""
+    house.limit({**TEAM, "limit": 1000, "output_cap": 70}, {**TEAM, "id": "t2", "limit": 1000, "output_cap": 50})
+    body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": PROMPT}]}
+    x = await house.ask(body=body)
+    assert x.body and x.body.doc["max_completion_tokens"] == 50
+    assert [row[3] for row in await house.counts()] == [SIZE + 50] * 2
+    await house.end(x)
+    x = await house.ask(body=body, headers={"authorization": "AWS4-HMAC-SHA256 Credential=x"})
+    assert x.body and not x.body.changed, "a signed body stays as it is"
+    await house.end(x)
+    x = await house.ask(body={**body, "max_tokens": 5, "n": 3})
+    assert [row[3] for row in await house.counts()] == [SIZE + 15] * 2
+
+
+async def test_nothing_resets(house: House) -> None:
+    """402 where waiting is of no use."""
+    house.limit({"id": "trial", "unit": "requests", "limit": 1, "per": "total"})
+    await house.done(await house.ask())
+    refusal = (await house.ask()).refusal
+    assert refusal and (refusal.status, refusal.retry_after) == (402, None)
+
+
+async def test_concurrent_calls(house: House) -> None:
+    """One more than may be is told to come back soon; when one ends there is room."""
+    house.limit({"id": "now", "unit": "concurrent", "limit": 2, "user": "each"})
+    first, _ = await house.ask(), await house.ask()
+    refusal = (await house.ask()).refusal
+    assert refusal and "user 'unknown' used 2/2 concurrent calls" in refusal.reason and refusal.retry_after == 5
+    await house.done(first)
+    assert (await house.ask()).refusal is None
+
+
+async def test_the_most_restrictive_is_named(house: House) -> None:
+    """Of several that do not fit the fullest; what would only be observed never stands before it."""
+    house.limit(
+        {"id": "loose", "unit": "requests", "limit": 2, "per": "day"},
+        {"id": "tight", "unit": "requests", "limit": 2, "per": "day", "team": "each", "hard_stop_at": 50},
+        {"id": "seen", "unit": "requests", "limit": 1, "per": "hour", "mode": "observe"},
+    )
+    await house.done(await house.ask())
+    x = await house.ask()
+    assert x.refusal and x.refusal.rule_id == "tight"
+    assert [v.rule_id for v in x.verdicts] == ["tight", "seen"]
+
+
+DIMENSIONS = {
+    "team": "red",
+    "user": "ann",
+    "tool": "codex",
+    "namespace": "prod",
+    "key": "k1",
+    "provider": "openai",
+    "model": "gpt-4o-mini",
+}
+
+
+@pytest.mark.parametrize("name", DIMENSIONS)
+async def test_every_dimension(house: House, name: str) -> None:
+    """Fixed or `each`, and of nobody else."""
+    value = DIMENSIONS[name]
+    identity = Identity(team="red", user="ann", tool="codex", namespace="prod", key="k1")
+    fixed = {"id": "a", "unit": "requests", "limit": 5, "per": "day", name: value}
+    house.limit(fixed, {**fixed, "id": "b", name: "each"}, {**fixed, "id": "c", name: "else"})
+    await house.done(await house.ask(identity=identity))
+    assert await house.counts() == [("a", f"{name}={value}", 1, 0), ("b", f"{name}={value}", 1, 0)]
+
+
+async def test_models(house: House) -> None:
+    """By pattern; names that callers make up share one count."""
+    limit = {"unit": "requests", "limit": 5, "per": "day"}
+    house.limit({**limit, "id": "a", "model": "GPT-4o-*"}, {**limit, "id": "b", "model": "each"})
+    for model in ("gpt-4o-mini", "junk-1", "junk-2"):
+        body = {"model": model, "messages": [{"role": "user", "content": PROMPT}]}
+        await house.done(await house.ask(body=body))
+    assert await house.counts() == [
+        ("a", "model=GPT-4o-*", 1, 0),
+        ("b", "model=gpt-4o-mini", 1, 0),
+        ("b", "model=other", 2, 0),
+    ]
+
+
+async def test_operations_that_use_no_tokens(house: House) -> None:
+    """Lists of models and counts of tokens take none; as requests they count."""
+    house.limit({**TEAM, "limit": 0}, {"id": "calls", "unit": "requests", "limit": 9, "per": "day"})
+    x = await house.ask(call=Call(Operation.MODELS))
+    assert x.refusal is None
+    await house.done(x)
+    assert await house.counts() == [("calls", "", 1, 0)]
+
+
+async def test_the_window_of_the_moment(house: House) -> None:
+    """A new day begins at nothing; what was reserved before midnight is booked before midnight."""
+    house.limit({"id": "day", "unit": "requests", "limit": 1, "per": "day"})
+    await house.done(await house.ask())
+    assert (await house.ask()).refusal
+    house.clock.now += 86400
+    assert (await house.ask()).refusal is None
+
+
+async def test_a_changed_file_keeps_the_counts(house: House) -> None:
+    """A raised limit goes on from what was used; a call keeps the rules it began with."""
+    house.limit({**TEAM, "limit": 100})
+    first = await house.ask()
+    house.limit({**TEAM, "limit": 1000})
+    await house.done(first, Usage(prompt=95))
+    x = await house.ask()
+    assert x.refusal is None and x.answer_headers["x-mesh-quota-pct"] == "9%"
+
+
+async def test_who_is_cancelled_while_asking_leaves_nothing(house: House) -> None:
+    """The ledger may have done it: finish() gives it back."""
+    house.limit(TEAM)
+    for _ in range(5):
+        x = house.call()
+        task = asyncio.create_task(house.stage.request(x))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await house.end(x)
+    assert [row[2:] for row in await house.counts()] in ([], [(0, 0)])
+
+
+async def test_a_damaged_ledger_refuses_and_recovers(house: House) -> None:
+    """503 while the file is no database, and at once again when it is mended."""
+    house.limit(TEAM)
+    path = house.folder / FILE
+    path.write_bytes(b"this is no database, whatever else it is" * 100)
+    x = await house.ask()
+    assert x.refusal and (x.refusal.status, x.refusal.type) == (503, "quota_unavailable")
+    assert "problem" in house.stage.health()
+    await house.end(x)
+    path.unlink()
+    assert (await house.ask()).refusal is None
+    assert "problem" not in house.stage.health()
+
+
+async def test_stop_settles(house: House) -> None:
+    """What finish() began is done before the process ends."""
+    house.limit(TEAM)
+    x = await house.ask()
+    x.forwarded, x.times.sent, x.usage = True, 1.0, Usage(prompt=33)
+    house.stage.finish(x)
+    await house.stage.stop()
+    ledger = SqliteLedger(house.folder, house.clock)
+    assert [(c.used, c.reserved) for c in await ledger.counts()] == [(33, 0)]
+    await ledger.close()
+
+
+async def test_loops(house: House) -> None:
+    """Warned, then stopped; another session, or another step, goes on."""
+    house.limit(loops={"warn": 3, "stop": 5})
+
+    def turn(step: str, session: str = "s1") -> dict[str, Any]:
+        history = [{"role": "user", "content": "Fix the tests"}, {"role": "assistant", "content": "ok"}]
+        return {"model": "m", "session_id": session, "messages": [*history, {"role": "user", "content": step}]}
+
+    seen = []
+    for number in range(6):
+        x = await house.ask(body=turn(f"pytest failed at 12:0{number}: 3 failed, 7 passed in the module of the parser"))
+        seen.append(x.refusal.type if x.refusal else x.answer_headers.get("x-mesh-quota-warn", "")[:5])
+    assert seen == ["", "", "Loop:", "Loop:", "loop_detected", "loop_detected"]
+    assert (await house.ask(body=turn("All of them pass now, what is next on the list of things?"))).refusal is None
+    assert not (await house.ask(body=turn("pytest failed", "s2"))).verdicts
