@@ -57,7 +57,7 @@ class Embedder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
-        except Exception as error:  # noqa: BLE001  both libraries raise bare Exception
+        except Exception as error:
             await self.stop()
             raise EmbedderError(
                 f"the embedder's model in {self._model} cannot be loaded ({type(error).__name__}): "

@@ -49,7 +49,7 @@ _FORM = re.compile(
 """Asks about form, which is then no mere form."""
 
 
-def normalise(text: str, rules: Normalise = Normalise()) -> str:  # noqa: B008  it is frozen
+def normalise(text: str, rules: Normalise = Normalise()) -> str:
     """The text of the last user turn as its canonical text. Idempotent, never raises, never empty where `text` is not."""
     if len(text) > LONGEST or _KEPT in text:
         return text
@@ -145,7 +145,20 @@ def _impersonal(prose: str) -> str:
     return rest
 
 
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _MONTH = "|".join(_MONTHS)
 _WRITTEN = re.compile(
     rf"(?i)(?<![\w/.,-])(?:(?P<m>{_MONTH}) (?P<d>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<y>\d{{4}})"

@@ -2,6 +2,7 @@
 
 from mitmesh.rules.cache import Cache
 from mitmesh.rules.errors import RulesError
+from mitmesh.rules.identities import Identities
 from mitmesh.rules.models import (
     Audit,
     Ca,
@@ -10,7 +11,6 @@ from mitmesh.rules.models import (
     FailMode,
     HostRule,
     Hosts,
-    Identities,
     Limits,
     Mesh,
     NetworkIdentity,
