@@ -182,10 +182,41 @@ class Times:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer of our own, in place of a provider's."""
+    """An answer of our own, in place of a provider's. `body` is the JSON document that says it, where `answer` cannot;
+    `usage` whether the client asked for usage in a stream; `shown` the bytes that are given, once they are known."""
 
     answer: Answer
     origin: Origin
+    body: bytes | None = None
+    usage: bool = True
+    shown: bytes | None = None
+
+
+class Layer(StrEnum):
+    """Which layer of the cache answered, or why none did."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+    MISS = "miss"
+    OFF = "off"
+
+
+@dataclass(slots=True, frozen=True)
+class Cached:
+    """What the cache had for a call. `source` is the exchange whose answer it was and `age` how old that is (seconds),
+    `similarity` the cosine of a semantic hit, `saved` micro-dollars (None: unknown), `reason` why it was off."""
+
+    layer: Layer
+    source: str | None = None
+    age: int | None = None
+    similarity: float | None = None
+    saved: int | None = None
+    reason: str | None = None
+
+    @property
+    def hit(self) -> bool:
+        """Was the call answered from the cache?"""
+        return self.layer in (Layer.EXACT, Layer.SEMANTIC)
 
 
 @dataclass(slots=True)
@@ -242,7 +273,14 @@ class Exchange:
     status: int | None = None
     answer: Answer | None = None
     answer_body: Body | None = None
-    """A JSON answer that a stage's `response` may still change; None for streams."""
+    """A JSON answer that a stage's `response` may still change; None for streams. A cached answer is always seen so,
+    whichever form it is given in afterwards."""
+    answer_cut: bool = False
+    """Did the stream say more than `answer` keeps (limits.answer_text_bytes)?"""
+    cache: Cached | None = None
+    """What the cache had for it; None where that stage did not run."""
+    vendor_saved: int | None = None
+    """Micro-dollars that the provider's own prompt cache saved; negative where writing to it cost more."""
     response_bytes: int = 0
     usage: Usage | None = None
     cost: int | None = None
@@ -293,10 +331,10 @@ class Exchange:
         """Record that this call should not be served."""
         return self.decide(stage, Action.REFUSE, rule_id, reason, **rest)
 
-    def reply_with(self, stage: str, rule_id: str, answer: Answer, origin: Origin, reason: str) -> None:
-        """Answer in the provider's place."""
+    def reply_with(self, stage: str, rule_id: str, answer: Answer, origin: Origin, reason: str, **rest: Any) -> None:
+        """Answer in the provider's place; further fields of Reply by keyword."""
         self.decide(stage, Action.ANSWER, rule_id, reason)
-        self.reply = Reply(answer, origin)
+        self.reply = Reply(answer, origin, **rest)
 
 
 def new_id() -> str:

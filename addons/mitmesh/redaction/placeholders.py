@@ -10,6 +10,10 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
 
 from mitmesh.redaction.nesting import Nesting
 
@@ -27,6 +31,13 @@ LONGEST = 76
 
 _OPENINGS = (("<", ">"), *(("\\" * depth + "u003c", "\\" * depth + "u003e") for depth in DEPTHS))
 _MAY_OPEN = re.compile(r"[<\\]")
+
+
+def values_of(x: Exchange) -> dict[str, str] | None:
+    """What was taken out of a call, by name; None where redaction did not see the call, or let something through that
+    a rule would have taken out (observe): then its text is no redacted text."""
+    state = x.notes.get("redact")
+    return None if state is None or state.clear else state.table.values
 
 
 def literals(text: str) -> Iterable[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """What an operator decides: the files of rules/, checked field by field, as one immutable snapshot."""
 
+from mitmesh.rules.cache import Cache
 from mitmesh.rules.errors import RulesError
 from mitmesh.rules.identities import Identities
 from mitmesh.rules.models import (
@@ -30,6 +31,7 @@ __all__ = [
     "FILES",
     "Audit",
     "Ca",
+    "Cache",
     "Content",
     "Egress",
     "FailMode",

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
+    from mitmesh.rules.pii_return import PiiOutput
     from mitmesh.stage import Transform
 
 _OFF_LOOP = 200_000
@@ -49,6 +50,10 @@ class _State:
 
     table: Table
     values: dict[str, str]
+    clear: bool = False
+    """Was something sent in clear that a rule would have taken out (observe)?"""
+    look: tuple[str, PiiOutput] | None = None
+    """The caller's text and the rule by which answers are looked at, if they are."""
     structured: bool = False
     caller: str | None = None
     conversation: list[str] = field(default_factory=list)
@@ -89,10 +94,12 @@ class Redact(Stage):
         claims = _claims(x)
         self._withhold(x, claims)
         looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
+        look = None
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
             views = views_of(x.call.texts)
             said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
+            look = said, rule
         history = x.call.history_at_provider
         caller = x.identity.key or x.credential or x.client
         known = await self.vault.load(caller, history) if history else None
@@ -101,7 +108,8 @@ class Redact(Stage):
         texts, odd = woven(x.call.texts, members(doc))
         beside = [*address.said(x.path), *claims]
         redaction = await self._redaction(x, [*texts, *beside], names)
-        state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
+        table = Table({**(known or {}), **redaction.table})
+        state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
             state.structured = x.dialect.structured(doc)
             if x.dialect.keeps(doc) or history:
@@ -187,6 +195,12 @@ class Redact(Stage):
         # Enforced whatever the mode: the provider would refuse it for its signature.
         said = f"Personal data was taken out of this call, so its AWS signature no longer holds, and {reason}."
         x.refuse(self.name, "signed", said, mode=Mode.ENFORCE, type="signed_body")
+
+    async def replayed(self, x: Exchange) -> None:
+        """A cached answer is looked at as a provider's is, where the rules ask for it."""
+        state: _State | None = x.notes.get(self.name)
+        if state and state.look and x.answer_body:
+            await self.output.look_at(x, x.answer_body, *state.look)
 
     def stream(self, x: Exchange) -> Transform | None:
         """Puts the caller's values back, where any were taken out."""

@@ -143,6 +143,17 @@ def who(db: Database) -> None:
         table.add_column(name, str)
 
 
+@audit(name="007_cache")
+def cached(db: Database) -> None:
+    """What the cache had for a call: the layer (exact, semantic, miss, off) and why it was off; of a hit its source,
+    its age in seconds, the cosine, and what it saved. `vendor_saved_microusd` is what a provider's own prompt cache
+    saved (less than nothing where writing to it cost more)."""
+    columns = {"cache": str, "cache_reason": str, "cache_source": str, "cache_age_s": int, "cache_similarity": float}
+    money = {"cache_saved_microusd": int, "vendor_saved_microusd": int}
+    for name, kind in {**columns, **money}.items():
+        db["exchanges"].add_column(name, kind)  # type: ignore[union-attr]
+
+
 @content(name="001_messages")
 def messages(db: Database) -> None:
     """Each message once, with its full-text index. The integer key keeps an exchange's list of messages small."""

@@ -31,7 +31,8 @@ OUTCOME_COLUMNS = (
     "status", "origin", "billing", "outcome", "forwarded", "refused_by", "refused_rule", "route", "answer_model",
     "finish_reason", "error", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_5m_tokens",
     "cache_write_1h_tokens", "reasoning_tokens", "estimated", "cost_microusd", "notional_microusd", "first_token_ms",
-    "total_ms", "own_ms", "stage_ms", "response_bytes",
+    "total_ms", "own_ms", "stage_ms", "response_bytes", "cache", "cache_reason", "cache_source", "cache_age_s",
+    "cache_similarity", "cache_saved_microusd", "vendor_saved_microusd",
 )  # fmt: skip
 COLUMNS = REQUEST_COLUMNS + OUTCOME_COLUMNS
 CONNECTION_COLUMNS = ("started", "client", "host", "port", "sni", "kind", "rule_id", "detail")
@@ -89,8 +90,14 @@ def outcome_columns(x: Exchange) -> Row:
         short(answer.error) if answer else None, *tokens, None if notional else x.cost, x.cost if notional else None,
         _since(x, x.times.first_token), _since(x, x.times.done), round(x.times.own * 1000, 3),
         json.dumps({name: round(seconds * 1000, 3) for name, seconds in stages.items()}) if stages else None,
-        x.response_bytes,
+        x.response_bytes, *_cache(x),
     )  # fmt: skip
+
+
+def _cache(x: Exchange) -> Row:
+    if (had := x.cache) is None:
+        return (*(None,) * 6, x.vendor_saved)
+    return had.layer.value, had.reason, had.source, had.age, had.similarity, had.saved, x.vendor_saved
 
 
 def verdict_rows(x: Exchange) -> list[Row]:
