@@ -39,17 +39,20 @@ class Normalise:
 
 _PIECES = re.compile(
     r"(?m)```[\s\S]*?(?:```|\Z)|~~~[\s\S]*?(?:~~~|\Z)|`[^`\n]{1,1000}`"  # code
-    r'|"[^"]*"|“[^”]{1,4000}”|«[^»]{1,4000}»|„[^“”]{1,4000}[“”]|(?<!\w)[\'‘][^\'’\n]{1,500}[\'’](?!\w)|^[ \t]*>[^\n]*'
-    r"|(?<=\n)(?: {2,}|\t)(?![-*+] |\d+\. )[^\n]*|^[^\n]*(?:[{}\[\]=;\\|~^\t]|<(?![A-Z][A-Z_]{0,40}\d*>)|\w\(|\(\))[^\n]*$"  # lines like code
+    r'|"[^"]*"|“[^”]{1,4000}”|«[^»]{1,4000}»|„[^“”]{1,4000}[“”]|(?<!\w)[\'‘][^\'’\n]{1,500}[\'’](?!\w)'
+    r"|^[ \t]*>[^\n]*"
+    r"|(?<=\n)(?: {2,}|\t)(?![-*+] |\d+\. )[^\n]*"
+    r"|^[^\n]*(?:[{}\[\]=;\\|~^\t]|<(?![A-Z][A-Z_]{0,40}\d*>)|\w\(|\(\))[^\n]*$"  # lines like code
 )
 _FORM = re.compile(
     r"(?i)\b(?:translat|convert|format|spell|punctuat|markdown|proofread|gramma|rewrit|rephras|paraphras|correct|capital|"
-    r"upper-?case|lower-?case|whitespace|indent|count|character|letter|words?\b|token|tone\b|polite|formal|wording|say\b|british|american)"
+    r"upper-?case|lower-?case|whitespace|indent|count|character|letter|words?\b|token|tone\b|polite|formal|wording|say\b|"
+    r"british|american)"
 )
 """Asks about form, which is then no mere form."""
 
 
-def normalise(text: str, rules: Normalise = Normalise()) -> str:  # noqa: B008  it is frozen
+def normalise(text: str, rules: Normalise = Normalise()) -> str:
     """The text of the last user turn as its canonical text. Idempotent, never raises, never empty where `text` is not."""
     if len(text) > LONGEST or _KEPT in text:
         return text
@@ -116,7 +119,8 @@ _REQUEST = re.compile(
 )
 _PLEASE = re.compile(r"(?i)\A\s*(?:please,?|kindly) (?=\w)")
 _THANKS = re.compile(
-    r"(?i)(?:(?<=[.!?])\s+|\n+\s*)(?:many )?(?:thanks|thank you)(?: very much| so much| a lot| in advance)?[.!]*\s*\Z|,? please(?=[.?!]?\s*\Z)"
+    r"(?i)(?:(?<=[.!?])\s+|\n\s*)(?:many )?(?:thanks|thank you)(?: very much| so much| a lot| in advance)?[.!]*\s*\Z"
+    r"|,? please(?=[.?!]?\s*\Z)"
 )
 
 
