@@ -150,8 +150,8 @@ def _turned(a: Reading, b: Reading) -> bool:
             one = set(a.tokens[ours[x] + 1 : ours[y]])
             other = set(b.tokens[theirs[y] + 1 : theirs[x]])
             if (
-                not one
-                and not other
+                (not one
+                and not other)
                 or (one & other) - FUNCTION
                 or (one | other) & DIRECTED
                 or one & other & PREPOSITIONS

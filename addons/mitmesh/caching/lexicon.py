@@ -33,16 +33,7 @@ def _stems(words: str) -> frozenset[str]:
 
 
 FUNCTION = frozenset(
-    "a an the this that these those there here it its itself i im ive id me my mine we us our ours you your yours he him his she "
-    "her hers they them their theirs one ones who whom whose what which when where why how is are was were be been being am do does "
-    "did doing done have has had having will would shall should can could may might must ought to of in on at by for "
-    "from with into onto about as and or but if then than so because while after before during since until through "
-    "via per s t d ll m re ve let lets just also too very really quite some any please thanks thank kindly hi hello hey "
-    "dear ok okay well now want wants wanted need needs needed like am wanna gonna such each both "
-    "between among amongst amid within across around upon along towards toward over under above below up down out off "
-    "again more most less least much many few lot lots able possible way ways thing things something anything "
-    "not no never none nor neither cannot without nobody nothing nowhere yes etc e g eg ie vs versus only all every "
-    "always sometimes often rarely else other another own same".split()
+    ["a", "an", "the", "this", "that", "these", "those", "there", "here", "it", "its", "itself", "i", "im", "ive", "id", "me", "my", "mine", "we", "us", "our", "ours", "you", "your", "yours", "he", "him", "his", "she", "her", "hers", "they", "them", "their", "theirs", "one", "ones", "who", "whom", "whose", "what", "which", "when", "where", "why", "how", "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "doing", "done", "have", "has", "had", "having", "will", "would", "shall", "should", "can", "could", "may", "might", "must", "ought", "to", "of", "in", "on", "at", "by", "for", "from", "with", "into", "onto", "about", "as", "and", "or", "but", "if", "then", "than", "so", "because", "while", "after", "before", "during", "since", "until", "through", "via", "per", "s", "t", "d", "ll", "m", "re", "ve", "let", "lets", "just", "also", "too", "very", "really", "quite", "some", "any", "please", "thanks", "thank", "kindly", "hi", "hello", "hey", "dear", "ok", "okay", "well", "now", "want", "wants", "wanted", "need", "needs", "needed", "like", "am", "wanna", "gonna", "such", "each", "both", "between", "among", "amongst", "amid", "within", "across", "around", "upon", "along", "towards", "toward", "over", "under", "above", "below", "up", "down", "out", "off", "again", "more", "most", "less", "least", "much", "many", "few", "lot", "lots", "able", "possible", "way", "ways", "thing", "things", "something", "anything", "not", "no", "never", "none", "nor", "neither", "cannot", "without", "nobody", "nothing", "nowhere", "yes", "etc", "e", "g", "eg", "ie", "vs", "versus", "only", "all", "every", "always", "sometimes", "often", "rarely", "else", "other", "another", "own", "same"]
 )
 _LIGHT = _stems(
     "tell explain describe show give provide know find out help wonder best effective good main primary key "
@@ -261,24 +252,19 @@ byte bytes kb mb gb tb bit bits kib mib gib
 
 
 NEGATIONS = frozenset(
-    "not no never none nor neither cannot cant dont doesnt didnt isnt arent wasnt werent wont wouldnt shouldnt couldnt "
-    "hasnt havent hadnt mustnt without nobody nothing nowhere except avoid prevent stop unable fail fails failed failing "
-    "refuse lack lacks lacking hardly barely unlike ain't aint neednt non isn don doesn didn aren wasn wouldn couldn shouldn".split()
+    ["not", "no", "never", "none", "nor", "neither", "cannot", "cant", "dont", "doesnt", "didnt", "isnt", "arent", "wasnt", "werent", "wont", "wouldnt", "shouldnt", "couldnt", "hasnt", "havent", "hadnt", "mustnt", "without", "nobody", "nothing", "nowhere", "except", "avoid", "prevent", "stop", "unable", "fail", "fails", "failed", "failing", "refuse", "lack", "lacks", "lacking", "hardly", "barely", "unlike", "ain't", "aint", "neednt", "non", "isn", "don", "doesn", "didn", "aren", "wasn", "wouldn", "couldn", "shouldn"]
 )
 PREPOSITIONS = frozenset(
-    "to into onto from by before after over under above below since until against via through than with of in on at "
-    "for as inside outside towards behind beyond vs versus per".split()
+    ["to", "into", "onto", "from", "by", "before", "after", "over", "under", "above", "below", "since", "until", "against", "via", "through", "than", "with", "of", "in", "on", "at", "for", "as", "inside", "outside", "towards", "behind", "beyond", "vs", "versus", "per"]
 )
 DIRECTED = frozenset(
-    "to into onto from by before after over under above below since until against than inside outside towards behind "
-    "vs versus".split()
+    ["to", "into", "onto", "from", "by", "before", "after", "over", "under", "above", "below", "since", "until", "against", "than", "inside", "outside", "towards", "behind", "vs", "versus"]
 )
 QUANTIFIERS = frozenset(
-    "only solely exactly all every each always sometimes often usually must both either least most "
-    "more less fewer unless until instead few many several most half twice double triple again".split()
+    ["only", "solely", "exactly", "all", "every", "each", "always", "sometimes", "often", "usually", "must", "both", "either", "least", "most", "more", "less", "fewer", "unless", "until", "instead", "few", "many", "several", "most", "half", "twice", "double", "triple", "again"]
 )
 TIMES = frozenset(
-    "next last previous current past future ago later earlier before after now today tomorrow yesterday".split()
+    ["next", "last", "previous", "current", "past", "future", "ago", "later", "earlier", "before", "after", "now", "today", "tomorrow", "yesterday"]
 )
 
 
@@ -307,7 +293,7 @@ OPPOSITES = frozenset(
     for pair in ((a, b), (b, a))
 )
 _WORDS_TOO = frozenset(
-    "go rest word express signal edge main test master may march fall spring chef excel safari dash foot".split()
+    ["go", "rest", "word", "express", "signal", "edge", "main", "test", "master", "may", "march", "fall", "spring", "chef", "excel", "safari", "dash", "foot"]
 )
 NAMES = frozenset(each for word in _NAMES.split() for each in (word, stem(word))) - _WORDS_TOO
 

@@ -10,7 +10,14 @@ from functools import lru_cache
 
 from mitmesh.caching import code
 from mitmesh.caching.lexicon import (
-    FUNCTION, NAMES, NEGATIONS, PREPOSITIONS, QUANTIFIERS, TIMES, canonical, stem,
+    FUNCTION,
+    NAMES,
+    NEGATIONS,
+    PREPOSITIONS,
+    QUANTIFIERS,
+    TIMES,
+    canonical,
+    stem,
 )  # fmt: skip
 from mitmesh.caching.subject import FRAME, persona, plain
 
@@ -43,8 +50,7 @@ _APPROACH = re.compile(
 _CARDINALS = {
     word: str(n)
     for n, word in enumerate(
-        "two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen "
-        "nineteen twenty".split(),
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"],
         2,
     )
 } | {
@@ -59,8 +65,7 @@ _CARDINALS = {
 }
 _CARDINAL = re.compile(rf"(?i)\b(?:{'|'.join(_CARDINALS)})\b")
 _WRITTEN = frozenset(
-    "first second third fourth fifth sixth seventh eighth ninth tenth hundred thousand million billion dozen half quarter "
-    "once twice double triple".split()
+    ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "hundred", "thousand", "million", "billion", "dozen", "half", "quarter", "once", "twice", "double", "triple"]
 )
 _UNITS = {
     "percent": "%", "basispoint": "bps", "basispoints": "bps", "bp": "bps", "kilometers": "km", "kilometres": "km",
@@ -70,7 +75,7 @@ _UNITS = {
     "eur": "€", "pounds": "pound", "gbp": "£", "miles": "mile", "meters": "metre", "meter": "metre", "metres": "metre",
 }  # fmt: skip
 _SPACED = frozenset(
-    "km kg g mg lb lbs oz mm cm ft mph kmh ms s min h kb mb gb tb kib mib gib bps rps w kw kwh v hz khz mhz ghz c f k m b".split()
+    ["km", "kg", "g", "mg", "lb", "lbs", "oz", "mm", "cm", "ft", "mph", "kmh", "ms", "s", "min", "h", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "bps", "rps", "w", "kw", "kwh", "v", "hz", "khz", "mhz", "ghz", "c", "f", "k", "m", "b"]
 )
 """Units that stand for themselves after a space."""
 _STOPWORDS = {
@@ -82,10 +87,10 @@ _STOPWORDS = {
     "nl": "de het en is niet hoe ik een mijn kan op voor met van waar wachtwoord",
 }
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
-_FIRST, _SECOND = frozenset("i me my mine we us our ours".split()), frozenset("you your yours".split())
+_FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
 _THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
-_CAN = frozenset("can could may might is are was were do does did has have will would should must".split())
-_QUESTIONS = frozenset("why when where who whom whose which how".split())
+_CAN = frozenset(["can", "could", "may", "might", "is", "are", "was", "were", "do", "does", "did", "has", "have", "will", "would", "should", "must"])
+_QUESTIONS = frozenset(["why", "when", "where", "who", "whom", "whose", "which", "how"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ def read(text: str) -> Reading | None:
         "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
-        "quantifiers": sorted(each for n, each in enumerate(words) if each in QUANTIFIERS or each == "should" and n == 0),
+        "quantifiers": sorted(each for n, each in enumerate(words) if each in QUANTIFIERS or (each == "should" and n == 0)),
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
         "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
@@ -249,6 +254,6 @@ def _capitalised(prose: str) -> frozenset[str]:
         return frozenset()
     begins = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
     return frozenset(
-        stem(each[0].lower()) for each in capital if each[0].isupper() and len(each[0]) > 1
-        or not begins.search(prose, max(0, each.start() - 5), each.start()) and each.start() > 0
+        stem(each[0].lower()) for each in capital if (each[0].isupper() and len(each[0]) > 1)
+        or (not begins.search(prose, max(0, each.start() - 5), each.start()) and each.start() > 0)
     )  # fmt: skip
