@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import quota, redaction, report, runner, systems
+from bench import quota, redaction, report, runner, semantic, systems
 from bench.load import CallFailed
 from mitmesh.launch import LaunchError
 
@@ -33,6 +33,7 @@ async def run(plan: runner.Plan) -> runner.Results:
             results = await runner.measure(started, plan, _say)
         results.redaction = await redaction.measure(Path(folder), plan.rounds, _say)
         results.quota = await quota.measure(Path(folder), plan.rounds, _say)
+        results.semantic = await semantic.measure(plan.rounds, _say)
         return results
 
 
