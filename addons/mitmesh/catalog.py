@@ -38,7 +38,7 @@ class Site:
 
 CATALOG: dict[str, Callable[[Site], Stage]] = {
     "scope": lambda _: Scope(),
-    "identity": lambda _: Identity(),
+    "identity": lambda site: Identity(site.data, site.trust),
     "redact": lambda site: Redact(site.data, Finder(), site.trust, site.proxy),
     "route": lambda site: Route(site.demo),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.

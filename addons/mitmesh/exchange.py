@@ -111,6 +111,10 @@ class Identity:
     process: str | None = None
     key: str | None = None
     """Id of the virtual key it came with."""
+    tier: str | None = None
+    owner: str | None = None
+    """What runs the pod: `deployment/checkout`."""
+    roles: tuple[str, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
 
     def attest(self, source: str, **claims: str | None) -> None:
@@ -119,6 +123,12 @@ class Identity:
             if value and getattr(self, name) is None:
                 setattr(self, name, value)
                 self.sources[name] = source
+
+    def take_roles(self, source: str, roles: tuple[str, ...]) -> None:
+        """Set the roles, unless a stronger source did."""
+        if roles and not self.roles:
+            self.roles = roles
+            self.sources["roles"] = source
 
 
 class ConnectionKind(StrEnum):
@@ -198,6 +208,10 @@ class Exchange:
     """The client's IP address."""
     caller: Caller | None = None
     """Who connected, where the kernel attests it."""
+    proxy_credential: str | None = field(default=None, repr=False)
+    """Proxy-Authorization of this call or of its connection; never logged, never stored."""
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)
+    """The client's certificate chain (DER), its own first; not verified yet."""
     method: str = "POST"
     """The request's HTTP method."""
     body: Body | None = None
@@ -213,6 +227,8 @@ class Exchange:
     times: Times = field(default_factory=Times)
     identity: Identity = field(default_factory=Identity)
     billing: Billing = Billing.UNKNOWN
+    wants_key: bool = False
+    """It came with a virtual key: the route puts the provider's own in its place."""
     credential: str | None = field(default=None, repr=False)
     """The credential the client sent, for keyed hashing alone; never logged, never stored in clear."""
     inspected: Inspected = Inspected.FULL

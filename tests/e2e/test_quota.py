@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,9 @@ from e2e.conftest import reachable
 from e2e.mesh import RAW_TEXT, WAYS, Mesh
 from e2e.provider import Provider, Script, wait_for
 from e2e.sdks import KEY, KINDS, QUESTION, Kind
+from mitmesh.launch.quota import settings
+from mitmesh.quotas.in_redis import RedisLedger
+from quotas.conftest import start_redis
 
 QUOTAS = """
 stream_first: 60
@@ -196,10 +201,15 @@ def test_a_changed_file_applies_and_keeps_the_counts(
 ) -> None:
     """Within a second or so, without a restart; and the counts are on disk when the process is killed."""
     limits = "limits: [{{id: calls, unit: requests, limit: {}, per: month, user: each}}]\n"
-    local = {"mesh.yaml": RAW_TEXT, "identities.yaml": TRUST, "quotas.yaml": limits.format(2)}
-    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local).start()
+    who = TRUST + "networks: [{network: 127.0.0.1/32, team: red}]\n"
+    local = {"mesh.yaml": RAW_TEXT, "identities.yaml": who, "quotas.yaml": limits.format(2)}
+    flags = ["--set", "mesh_team_limits=red=1000000", "--set", "mesh_warn_at=50"]  # as scripts/run --team-limit
+    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local, options=flags).start()
     try:
+        assert [limit.id for limit in settings(mesh.data).limits] == ["team-limit:red", "calls"]
         assert [post(mesh, user).status_code for _ in range(3)] == [200, 200, 429]
+        count = "select 1 from counts where key like 'team-limit:red%'"
+        wait_for(lambda: mesh.rows(count, database="quota"), "a count of the flag's limit")
         mesh.overlay("quotas.yaml", limits.format(3))
         wait_for(lambda: "are in force" in mesh.log(), "the new rules")
         assert [post(mesh, user).status_code for _ in range(2)] == [200, 429]
@@ -210,5 +220,105 @@ def test_a_changed_file_applies_and_keeps_the_counts(
         mesh.kill9()
         mesh.start()
         assert [post(mesh, user).status_code for _ in range(2)] == [200, 429]
+    finally:
+        mesh.kill9()
+
+
+@pytest.mark.slow
+def test_who_leaves_pays_for_what_came(limited: Mesh, provider: Provider, user: str) -> None:
+    """A client that hangs up in the middle of a stream has used what was delivered, and no more."""
+    provider.script(Script(hold=20, text=" ".join(f"word{number}" for number in range(40))))
+    url, headers = "https://api.openai.com/v1/chat/completions", {**HEADERS, "x-mesh-user": user}
+    with (
+        limited.way("forward-h2").client(httpx, [], asynchronous=False) as http,
+        http.stream("POST", url, json={**BODY, "stream": True, "max_tokens": 200}, headers=headers) as answer,
+    ):
+        lines = answer.iter_lines()
+        for _ in range(10):
+            next(lines)
+        assert counts(limited, user)[1] > 0, "held while it runs"
+    provider.release()
+    used = settled(limited, user)
+    row = limited.exchange(answer.headers["x-mesh-id"])
+    assert row["outcome"] == "client_gone" and used == row["prompt_tokens"] + row["completion_tokens"]
+    assert 20 < used < 120
+
+
+FLEET = """
+redis: env:MESH_TEST_REDIS
+lease_seconds: 5
+limits:
+- {id: burst, unit: requests, limit: 50, per: month, user: each, tool: burst}
+- {id: tokens, unit: tokens, limit: 100000, per: total, user: each, tool: held}
+"""
+
+
+async def _posts(mesh: Mesh, count: int, **headers: str) -> list[int]:
+    async with mesh.way("gateway").client(httpx, [], asynchronous=True) as http:
+        url = f"{mesh.gateway}/v1/chat/completions"
+        calls = [http.post(url, json=BODY, headers={**HEADERS, **headers}) for _ in range(count)]
+        return [answer.status_code for answer in await asyncio.gather(*calls)]
+
+
+@pytest.mark.slow
+async def test_two_machines_share_a_limit(
+    tmp_path: Path, names: dict[str, Provider], authority: Authority, provider: Provider, user: str
+) -> None:
+    """200 calls at once through two processes: exactly the 50 that fit. What a killed one held is settled in time."""
+    server, url = start_redis(tmp_path)
+    local = {"mesh.yaml": RAW_TEXT, "identities.yaml": TRUST, "quotas.yaml": FLEET}
+    shared: dict[str, Any] = {"resolve": names, "trust": authority.ca, "local": local}
+    meshes = [Mesh(tmp_path / name, environ={"MESH_TEST_REDIS": url}, **shared).start() for name in "ab"]
+    ledger = RedisLedger(url)
+    try:
+        who = {"x-mesh-user": user, "x-mesh-tool": "burst"}
+        halves = await asyncio.gather(*(_posts(mesh, 100, **who) for mesh in meshes))
+        assert Counter([*halves[0], *halves[1]]) == {200: 50, 429: 150}
+        provider.script(*(Script(hold=0) for _ in range(3)))
+        held = asyncio.create_task(_posts(meshes[0], 3, **{"x-mesh-user": user, "x-mesh-tool": "held"}))
+        await asyncio.to_thread(wait_for, lambda: provider.running >= 3, "three calls at the provider")
+        prompt, bound = next((c.used, c.reserved) for c in await ledger.counts() if c.key.limit == "tokens")
+        assert prompt == 0 and bound > 3 * 9
+        meshes[0].kill9()
+        with pytest.raises(httpx.HTTPError):
+            await held
+        await asyncio.sleep(7)
+        left = [(c.used, c.reserved) for c in await ledger.counts() if c.key.limit == "tokens"]
+        assert left == [(bound - 3 * 9, 0)], "the prompts are spent, the outputs free"
+    finally:
+        provider.release()
+        for mesh in meshes:
+            mesh.kill9()
+        await ledger.close()
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+def test_redis_away(tmp_path: Path, names: dict[str, Provider], authority: Authority, user: str) -> None:
+    """Refused with 503 where nobody can count, and /health says why; limits on others are no matter."""
+    local = {"mesh.yaml": RAW_TEXT, "identities.yaml": TRUST, "quotas.yaml": FLEET}
+    mesh = Mesh(
+        tmp_path / "mesh",
+        resolve=names,
+        trust=authority.ca,
+        local=local,
+        environ={"MESH_TEST_REDIS": f"unix://{tmp_path}/nobody.sock"},
+    )
+    mesh.launch()
+    try:
+        wait_for(lambda: (mesh.data / "run.json").exists(), "it runs", 40)
+        mesh.run = json.loads((mesh.data / "run.json").read_text())
+        headers = {**HEADERS, "x-mesh-user": user, "x-mesh-tool": "burst"}
+        with mesh.way("gateway").client(httpx, [], asynchronous=False) as http:
+            answer = http.post(f"{mesh.gateway}/v1/chat/completions", json=BODY, headers=headers)
+            other = http.post(f"{mesh.gateway}/v1/chat/completions", json=BODY, headers={**headers, "x-mesh-tool": "x"})
+        assert (answer.status_code, other.status_code) == (503, 200)
+        assert answer.json()["error"]["type"] == "quota_unavailable"
+        with pytest.raises(OSError, match="503"):
+            mesh.health()
+        mesh.overlay("quotas.yaml", FLEET.replace("redis: env:MESH_TEST_REDIS\n", ""))
+        wait_for(lambda: "are in force" in mesh.log(), "the ledger of this machine")
+        assert [post(mesh, user).status_code for _ in range(2)] == [200, 200]
     finally:
         mesh.kill9()

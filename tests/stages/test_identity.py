@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from mitmesh.pods import Pod
 from mitmesh.rules import HostRule, Identities, NetworkIdentity, Rules
 from mitmesh.stages.identity import Identity, take_claims
 
+NOWHERE = Path("/nowhere")
+"""No file of keys: the stage was not started."""
 RULES = Rules(
     identities=Identities(
         networks=[NetworkIdentity(network="10.1.0.0/16", team="build", namespace="ci")],
@@ -69,7 +72,7 @@ async def test_who_calls(
 ) -> None:
     """The network is believed first, headers only from those who are trusted, the User-Agent last."""
     x = exchange(client, **headers)
-    await Identity().request(x)
+    await Identity(NOWHERE).request(x)
     found = {name: getattr(x.identity, name) for name in ("team", "user", "tool", "tool_version", "namespace")}
     assert {name: value for name, value in found.items() if value} == expected
     assert x.identity.sources == sources
@@ -90,7 +93,7 @@ async def test_nothing_that_identifies_leaves(client: str) -> None:
             (b"Accept", b"kept"),
         ]
     )
-    await Identity().request(x)
+    await Identity(NOWHERE).request(x)
     assert x.headers.fields == ((b"X-Meshed", b"kept"), (b"x-api-key", b"kept"), (b"Accept", b"kept"))  # type: ignore[attr-defined]
 
 
@@ -142,7 +145,7 @@ async def test_the_kernel_comes_first(who: Caller, expected: dict[str, str]) -> 
     """What the kernel attests no header and no network contradicts; what it does not know, others may say."""
     x = exchange("10.1.0.1", X_Mesh_User="ada")
     x.caller = who
-    await Identity().request(x)
+    await Identity(NOWHERE).request(x)
     found = {name: getattr(x.identity, name) for name in ("process", "user", "namespace", "pod", "service_account")}
     others = {"user": "ada", "namespace": "ci"} | expected
     assert {name: value for name, value in found.items() if value} == others

@@ -122,7 +122,8 @@ class Books:
 
     def _away(self, away: LedgerAway) -> None:
         if self.problem is None:
-            log.error("quota: the ledger cannot be asked (%s); calls under a limit are refused until it can", away)
+            # No error: while it starts, mitmproxy would end the process for one, and the ledger may come up after us.
+            log.warning("quota: the ledger cannot be asked (%s); calls under a limit are refused until it can", away)
         self.problem = str(away)
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:

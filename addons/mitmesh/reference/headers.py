@@ -19,6 +19,10 @@ HEADERS: dict[str, tuple[str, str]] = {
     ),
     "x-mesh-quota-warn": ("answer", "Which limit is nearly used up, or that the session goes round in circles."),
     "x-should-retry": ("refusal", "`false`: the providers' SDKs would otherwise try again by themselves."),
+    "x-mesh-token": (
+        "request",
+        "A token (JWT) of an issuer that identities.yaml names, where Authorization is the provider's.",
+    ),
     "x-mesh-team": ("request", "Team of the caller. Believed from `trust_headers_from` in identities.yaml alone."),
     "x-mesh-user": ("request", "User behind the call; as above."),
     "x-mesh-tool": ("request", "Tool that calls; as above."),

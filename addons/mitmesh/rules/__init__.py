@@ -1,6 +1,7 @@
 """What an operator decides: the files of rules/, checked field by field, as one immutable snapshot."""
 
 from mitmesh.rules.errors import RulesError
+from mitmesh.rules.identities import Identities
 from mitmesh.rules.models import (
     Audit,
     Ca,
@@ -9,7 +10,6 @@ from mitmesh.rules.models import (
     FailMode,
     HostRule,
     Hosts,
-    Identities,
     Limits,
     Mesh,
     NetworkIdentity,

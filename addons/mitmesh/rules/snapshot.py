@@ -11,12 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from mitmesh.exchange import Mode
 from mitmesh.rules.errors import RulesError, from_validation
+from mitmesh.rules.identities import Identities
 from mitmesh.rules.models import (
     Content,
     Egress,
     FailMode,
     Hosts,
-    Identities,
     Mesh,
     Prices,
     Routes,

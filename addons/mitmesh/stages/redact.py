@@ -92,7 +92,7 @@ class Redact(Stage):
             said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
         history = x.call.history_at_provider
-        caller = x.credential or x.client
+        caller = x.identity.key or x.credential or x.client
         known = await self.vault.load(caller, history) if history else None
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None

@@ -135,6 +135,14 @@ def views(db: Database) -> None:
     db.create_view("refusals", _REFUSALS)
 
 
+@audit(name="006_who")
+def who(db: Database) -> None:
+    """The virtual key's id, the caller's tier, and what runs its pod."""
+    table = db.table("exchanges")
+    for name in ("key_id", "tier", "owner"):
+        table.add_column(name, str)
+
+
 @content(name="001_messages")
 def messages(db: Database) -> None:
     """Each message once, with its full-text index. The integer key keeps an exchange's list of messages small."""
@@ -197,3 +205,17 @@ def ledger(db: Database) -> None:
         "create table grants (id text primary key, limit_id text not null, subject text not null, "
         "amount integer not null, expires integer not null, reason text not null, by text not null) without rowid"
     )
+
+
+keys = Migrations("mitmesh.keys")
+
+
+@keys(name="001_keys")
+def _keys(db: Database) -> None:
+    """Virtual keys (scripts/keys). `hash` is a keyed hash: the key itself is nowhere. Times are seconds since 1970;
+    `scopes` (operations) and `models` are JSON lists, empty for any."""
+    columns: dict[str, type] = {
+        "id": str, "hash": str, "team": str, "user": str, "tier": str, "scopes": str, "models": str, "created": int,
+        "expires": int, "revoked": int, "note": str,
+    }  # fmt: skip
+    db.create_table("keys", columns, pk="id", not_null={"hash"}).create_index(["hash"], unique=True)

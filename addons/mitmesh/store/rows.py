@@ -23,9 +23,9 @@ WIDTH = 200
 
 REQUEST_COLUMNS = (
     "id", "started", "team", "user", "tool", "tool_version", "namespace", "service_account", "pod", "process",
-    "identity_sources", "session", "client", "user_agent", "account_hash", "credential_hash", "via", "provider", "host",
-    "model", "operation", "dialect", "stream", "history_at_provider", "request_bytes", "uninspected_bytes", "inspected",
-    "traceparent", "policy_version",
+    "key_id", "tier", "owner", "identity_sources", "session", "client", "user_agent", "account_hash",
+    "credential_hash", "via", "provider", "host", "model", "operation", "dialect", "stream", "history_at_provider",
+    "request_bytes", "uninspected_bytes", "inspected", "traceparent", "policy_version",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
     "status", "origin", "billing", "outcome", "forwarded", "refused_by", "refused_rule", "route", "answer_model",
@@ -61,7 +61,7 @@ def request_columns(x: Exchange, hasher: Hasher) -> Row:
     unread = x.request_bytes if x.inspected is Inspected.OPAQUE else call.opaque_bytes
     return (
         x.id, stamp(x.started), who.team, who.user, short(who.tool), short(who.tool_version), who.namespace,
-        who.service_account, who.pod, who.process, _sources(tuple(who.sources.items())),
+        who.service_account, who.pod, who.process, who.key, who.tier, who.owner, _sources(tuple(who.sources.items())),
         short(call.session), x.client, short(x.headers.get("user-agent")), account, credential, x.via, x.provider,
         x.target.host if x.target else None, short(call.model), call.operation.value, x.dialect.name, call.stream,
         short(call.history_at_provider), x.request_bytes, unread, x.inspected.value, short(x.traceparent),
