@@ -1,7 +1,8 @@
 """May the answer to one prompt be given to another? Cosine alone never decides.
 
-First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is left
-needs a cosine that depends on how many words both share: a table learned by scripts/train-gate, in data/gate/gate.json."""
+First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is
+left needs a cosine that depends on how many words both share: a table learned by scripts/train-gate, in
+data/gate/gate.json."""
 
 from __future__ import annotations
 
@@ -150,8 +151,7 @@ def _turned(a: Reading, b: Reading) -> bool:
             one = set(a.tokens[ours[x] + 1 : ours[y]])
             other = set(b.tokens[theirs[y] + 1 : theirs[x]])
             if (
-                (not one
-                and not other)
+                (not one and not other)
                 or (one & other) - FUNCTION
                 or (one | other) & DIRECTED
                 or one & other & PREPOSITIONS

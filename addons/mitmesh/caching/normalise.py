@@ -1,48 +1,26 @@
-"""One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here."""
+"""One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here.
+
+Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form (translate,
+spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others are safe for
+questions to an assistant, but not where the system prompt makes the user's text its material ("translate what I say"),
+and are switched on by rule."""
 
 from __future__ import annotations
 
-import datetime
 import re
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date
 
 from mitmesh.caching.spelling import american
+from mitmesh.caching.subject import persona, professional
 
 LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
-
-_KEPT = re.compile(
-    r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`|\"[^\"\n]*\"|“[^”\n]*”|«[^»\n]*»|(?<!\w)'[^'\n]*'(?!\w)|"
-    r"^(?: {4}|\t|[ \t]*>)[^\n]*$|https?://\S+|<[A-Z][A-Z_]*_\d+>",
-    re.DOTALL | re.MULTILINE,
-)
-"""Code, quotes, addresses and placeholders; an opening fence without its end takes the rest."""
-_CODE = re.compile(r"[{}\[\];=\\]|^[ \t]+\S|\|.*\|", re.MULTILINE)
-"""Signs that spaces and line ends may mean something: then they stay."""
-_EMPHASIS = re.compile(r"(?<![\w*])(\*\*|\*)(?=[^\s*])([^*\n]{1,200}?)(?<=[^\s*])\1(?![\w*])")
-_HEADING = re.compile(r"(?m)^#{1,6}[ \t]+(?=\S)")
-_POLITE = re.compile(
-    r"(?i)^\s*(?:(?:hi|hello|hey)(?: there)?[,!.]\s+|(?:could|can|would|will) you (?:please|kindly) (?=\w)|please[,]? (?=\w)|kindly (?=\w))+"
-)
-_THANKS = re.compile(r"(?i)(?<=[.!?])\s+(?:thanks|thank you)(?: (?:in advance|very much|so much|a lot))?[.!]?\s*$")
-_PERSONA = re.compile(
-    r"(?i)^\s*you are (?:an?|my) (?:(?:very )?(?:helpful|friendly|knowledgeable|useful) )?(?:ai )?(?:language model|assistant|expert)\.\s+(?=\S)"
-)
-_ISO = re.compile(r"(?<![\w./-])(\d{4})/(\d{2})/(\d{2})(?![\w/-])")
-_NAMED = re.compile(
-    r"(?<![\w.,/-])(?:(?P<d>\d{1,2})(?:st|nd|rd|th)? (?P<m>MONTHS)|(?P<M>MONTHS) (?P<D>\d{1,2})(?:st|nd|rd|th)?),? (?P<y>\d{4})(?![\w/-])".replace(
-        "MONTHS",
-        "January|February|March|April|May|June|July|August|September|October|November|December",
-    )
-)
-_MONTHS = [
-    "January", "February", "March", "April", "May", "June",
-    "July", "August", "September", "October", "November", "December",
-]  # fmt: skip
-_THOUSANDS = re.compile(r"(?<![\w.,/([{-])\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\w)}\]/-]|[.,]\d)")
-_WORD = re.compile(r"(?<![\w.@/\\#$-])[A-Za-z]+(?![\w@/\\(-]|\.\w)")
+_PASSES = 6
+"""Until nothing changes; a text that takes more is compared as it is."""
+_KEPT = "\ue000"
+"""Stands for a piece that stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,75 +29,189 @@ class Normalise:
 
     unicode: bool = True
     whitespace: bool = True
-    markdown: bool = True
-    politeness: bool = True
-    persona: bool = True
-    dates: bool = True
-    thousands: bool = True
-    spelling: bool = True
+    markdown: bool = False
+    politeness: bool = False
+    persona: bool = False
+    dates: bool = False
+    thousands: bool = False
+    spelling: bool = False
 
 
-def normalise(text: str, rules: Normalise) -> str:
-    """The text of the last user turn as its canonical text. Idempotent, never raises, empty only where `text` is."""
-    if len(text) > LONGEST:
+_PIECES = re.compile(
+    r"(?m)```[\s\S]*?(?:```|\Z)|~~~[\s\S]*?(?:~~~|\Z)|`[^`\n]{1,1000}`"  # code
+    r'|"[^"]*"|“[^”]{1,4000}”|«[^»]{1,4000}»|„[^“”]{1,4000}[“”]|(?<!\w)[\'‘][^\'’\n]{1,500}[\'’](?!\w)'
+    r"|^[ \t]*>[^\n]*"
+    r"|(?<=\n)(?: {2,}|\t)(?![-*+] |\d+\. )[^\n]*"
+    r"|^[^\n]*(?:[{}\[\]=;\\|~^\t]|<(?![A-Z][A-Z_]{0,40}\d*>)|\w\(|\(\))[^\n]*$"  # lines like code
+)
+_FORM = re.compile(
+    r"(?i)\b(?:translat|convert|format|spell|punctuat|markdown|proofread|gramma|rewrit|rephras|paraphras|correct|capital|"
+    r"upper-?case|lower-?case|whitespace|indent|count|character|letter|words?\b|token|tone\b|polite|formal|wording|say\b|"
+    r"british|american)"
+)
+"""Asks about form, which is then no mere form."""
+
+
+def normalise(text: str, rules: Normalise = Normalise()) -> str:
+    """The text of the last user turn as its canonical text. Idempotent, never raises, never empty where `text` is not."""
+    if len(text) > LONGEST or _KEPT in text:
         return text
-    for _ in range(4):  # what one rule uncovers another may change
-        again = _once(text, rules)
-        if again == text or not again.strip():
-            return text
-        text = again
+    now = text
+    for _ in range(_PASSES):
+        before, now = now, _once(now, rules)
+        if now == before:
+            return now if now.strip() else text
     return text
 
 
 def _once(text: str, rules: Normalise) -> str:
-    if rules.unicode:
-        text = _outside(text, lambda part: unicodedata.normalize("NFC", part))
-    if rules.politeness:
-        text = _THANKS.sub("", _POLITE.sub("", text)) if not _KEPT.match(text) else text
-    if rules.persona:
-        text = _PERSONA.sub("", text)
-    steps: list[Callable[[str], str]] = []
-    if rules.markdown:
-        steps.append(_markdown)
-    if rules.dates:
-        steps.append(_dates)
-    if rules.thousands:
-        steps.append(lambda part: _THOUSANDS.sub(lambda found: found[0].replace(",", ""), part))
-    if rules.spelling:
-        steps.append(lambda part: _WORD.sub(lambda found: american(found[0]), part))
-    if rules.whitespace and not _CODE.search(_KEPT.sub("", text)):
-        steps.append(lambda part: re.sub(r"\s+", lambda found: "\n" if "\n" in found[0] else " ", part))
-    for step in steps:
-        text = _outside(text, step)
-    return text.strip() if rules.whitespace and not text[:1].isspace() else text.rstrip() if rules.whitespace else text
+    """One pass over the prose of a text."""
+    if rules.whitespace:
+        text = text.replace("\r\n", "\n")
+    if text.count('"') % 2:  # which half is quoted?
+        return text
+    pieces: list[str] = []
+
+    def keep(found: re.Match[str]) -> str:
+        pieces.append(found[0])
+        return _KEPT
+
+    prose = _PIECES.sub(keep, text)
+    plain = not _FORM.search(prose)
+    for name, change in _CHANGES.items():
+        if getattr(rules, name) and (plain or name in ("unicode", "whitespace")):
+            prose = change(prose)
+    parts = prose.split(_KEPT)
+    if len(parts) != len(pieces) + 1 or not prose.strip():
+        return text
+    return "".join(part + piece for part, piece in zip(parts, [*pieces, ""], strict=True))
 
 
-def _outside(text: str, change: Callable[[str], str]) -> str:
-    """`change` of all that is neither code nor quote; quotes and code stay byte by byte."""
-    parts, last = [], 0
-    for kept in _KEPT.finditer(text):
-        parts += [change(text[last : kept.start()]), kept[0]]
-        last = kept.end()
-    return "".join([*parts, change(text[last:])])
+def _composed(prose: str) -> str:
+    """NFC; but for the one character it would make a backtick of."""
+    return "\u1fef".join(unicodedata.normalize("NFC", part) for part in prose.split("\u1fef"))
 
 
-def _markdown(part: str) -> str:
-    return _EMPHASIS.sub(r"\2", _HEADING.sub("", part))
+def _spaced(prose: str) -> str:
+    """One space between words, one empty line at most. Indentation means something and stays, tabs too."""
+    prose = re.sub(r"(?<=\S)[ \u00a0\u2000-\u200a\u202f\u3000]+(?=\S)", " ", prose)
+    prose = re.sub(r"[ \u00a0]+(?=\n|\Z)", "", prose)
+    prose = re.sub(r"\n{3,}", "\n\n", prose).rstrip("\n").lstrip("\n")
+    return prose if re.search(r"\n[ \t]", prose) or _KEPT in prose else prose.lstrip(" \u00a0")
 
 
-def _dates(part: str) -> str:
-    """Dates that can be read in one way alone; 03/04/2026 and 13/06/2026 stay as they are."""
-    part = _ISO.sub(lambda found: _iso(found[0], *map(int, found.groups())), part)
-    return _NAMED.sub(
-        lambda found: _iso(
-            found[0], int(found["y"]), _MONTHS.index(found["m"] or found["M"]) + 1, int(found["d"] or found["D"])
-        ),
-        part,
-    )
+_BOLD = re.compile(r"(?<![\w*/])\*\*(\w(?:[^*_\n]{0,200}\w)?[:.!?]?)\*\*(?![\w*/])")
+_EMPHASIS = re.compile(r"(?<![\w*_/])(\*|__?)(\w[^*_\n]{0,200}\s[^*_\n]{0,200}\w[.!?]?)\1(?![\w*_/])")
+_HEADING = re.compile(r"(?<![^\n])(?<![^\n]\n)#{1,6} +(?=[A-Z][\w ,:'&/?!.-]{0,120}(?:\n\n|\Z))")
 
 
-def _iso(written: str, year: int, month: int, day: int) -> str:
+def _unmarked(prose: str) -> str:
+    """Without emphasis and headings. One word in *...* may be a pattern, in __...__ a name, and a `# line` a comment."""
+    return _HEADING.sub("", _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", prose)))
+
+
+_GREETING = re.compile(
+    r"(?i)\A\s*(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: there)?[,!.]\s+"
+    r"(?=(?:please|can|could|would|will|what|how|why|when|where|who|which|i|is|are|do|does)\b)"
+)
+_REQUEST = re.compile(
+    r"(?i)\A\s*(?:can|could|would|will) you (?:please|kindly) (?=\w)|\A\s*would you mind please (?=\w)"
+)
+_PLEASE = re.compile(r"(?i)\A\s*(?:please,?|kindly) (?=\w)")
+_THANKS = re.compile(
+    r"(?i)(?:(?<=[.!?])\s+|\n\s*)(?:many )?(?:thanks|thank you)(?: very much| so much| a lot| in advance)?[.!]*\s*\Z"
+    r"|,? please(?=[.?!]?\s*\Z)"
+)
+
+
+def _blunt(prose: str) -> str:
+    """Without the polite words before and after. After a colon stands material, and what ends it may belong to it."""
+    if ":" not in prose and _KEPT not in prose:
+        shorter = _THANKS.sub("", prose)
+        prose = shorter if len(shorter.split()) > 2 else prose
+    prose = _GREETING.sub("", prose)
+    asked = _REQUEST.match(prose)
+    found = asked or _PLEASE.match(prose)
+    if not found or len(prose[found.end() :].split()) < 2:
+        return prose
+    prose = prose[found.end() :]
+    if asked and prose.count("?") == 1:
+        prose = re.sub(r"\?\s*\Z", ".", prose)
+    first = re.match(r"[a-z]+(?= )", prose)
+    return prose[0].upper() + prose[1:] if first else prose
+
+
+def _impersonal(prose: str) -> str:
+    """Without a role that says no more than: know the subject. A prompt that is all persona stays."""
+    role, rest = persona(prose)
+    if not professional(role) or _KEPT in role or len(rest.split()) < 2 or persona(rest)[0] or persona(f"{rest}\n.")[0]:
+        return prose
+    return rest
+
+
+_MONTHS = "january february march april may june july august september october november december".split()
+_MONTH = "|".join(_MONTHS)
+_WRITTEN = re.compile(
+    rf"(?i)(?<![\w/.,-])(?:(?P<m>{_MONTH}) (?P<d>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<y>\d{{4}})"
+    rf"|(?P<d2>\d{{1,2}})(?:st|nd|rd|th)? (?:of )?(?P<m2>{_MONTH}),? (?P<y2>\d{{4}}))(?![\w/-]|[.,]\d)"
+)
+_SLASHED = re.compile(r"(?<![\w/.,-])(\d{1,2})([/.])(\d{1,2})\2(\d{4})(?![\w/-]|[.,]\d)")
+
+
+def _dated(prose: str) -> str:
+    """2026-06-13 for a date that can be read in one way only; 06/05/2026 stays."""
+
+    def written(found: re.Match[str]) -> str:
+        month = _MONTHS.index((found["m"] or found["m2"]).lower()) + 1
+        return _iso(found["y"] or found["y2"], month, found["d"] or found["d2"]) or found[0]
+
+    def slashed(found: re.Match[str]) -> str:
+        one, other = int(found[1]), int(found[3])
+        if one <= 12 and other <= 12 and one != other:
+            return found[0]
+        day, month = (one, other) if one > 12 or found[2] == "." else (other, one)
+        return _iso(found[4], month, day) or found[0]
+
+    return _SLASHED.sub(slashed, _WRITTEN.sub(written, prose))
+
+
+def _iso(year: str, month: int, day: str | int) -> str:
     try:
-        return datetime.date(year, month, day).isoformat()
+        return date(int(year), month, int(day)).isoformat()
     except ValueError:
-        return written
+        return ""
+
+
+_GROUPED = re.compile(r"(?<![^\s$€£¥])[1-9]\d{0,2}(?:,\d{3})+(?=(?:\.\d+)?%?(?:[.,;:?!]?(?:\s|\Z)))")
+_DECIMAL_COMMA = re.compile(r"\d,(?!\d{3}(?!\d))\d|\d\.\d{3},|(?<!\d)0,\d")
+
+
+def _ungrouped(prose: str) -> str:
+    """1000 for 1,000, unless a comma stands for something else somewhere in the text."""
+    return prose if _DECIMAL_COMMA.search(prose) else _GROUPED.sub(lambda found: found[0].replace(",", ""), prose)
+
+
+_WORD = re.compile(r"(?<![\w./\\@#$'’-])(?:[a-z]+|[A-Z][a-z]+)(?![\w/\\@'’(-]|\.\w)", re.ASCII)
+_SENTENCE = re.compile(r"(?:\A|[.!?]\s|\n)\s{0,20}\Z")
+
+
+def _american(prose: str) -> str:
+    """American spelling of everyday words; with a capital inside a sentence it may be a name."""
+
+    def word(found: re.Match[str]) -> str:
+        begins = found.start() == 0 or _SENTENCE.search(prose[max(0, found.start() - 20) : found.start()])
+        return american(found[0]) if found[0].islower() or begins else found[0]
+
+    return _WORD.sub(word, prose)
+
+
+_CHANGES = {
+    "unicode": _composed,
+    "whitespace": _spaced,
+    "markdown": _unmarked,
+    "persona": _impersonal,
+    "politeness": _blunt,
+    "dates": _dated,
+    "thousands": _ungrouped,
+    "spelling": _american,
+}

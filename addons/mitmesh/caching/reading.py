@@ -1,5 +1,6 @@
 """What the gate compares of a prompt, read once: its facts (numbers, names, code ...) and its words."""
 
+# ruff: noqa: E501  tables of words and patterns, not prose
 from __future__ import annotations
 
 import re
@@ -50,7 +51,27 @@ _APPROACH = re.compile(
 _CARDINALS = {
     word: str(n)
     for n, word in enumerate(
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"],
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ],
         2,
     )
 } | {
@@ -65,7 +86,29 @@ _CARDINALS = {
 }
 _CARDINAL = re.compile(rf"(?i)\b(?:{'|'.join(_CARDINALS)})\b")
 _WRITTEN = frozenset(
-    ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "hundred", "thousand", "million", "billion", "dozen", "half", "quarter", "once", "twice", "double", "triple"]
+    [
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "dozen",
+        "half",
+        "quarter",
+        "once",
+        "twice",
+        "double",
+        "triple",
+    ]
 )
 _UNITS = {
     "percent": "%", "basispoint": "bps", "basispoints": "bps", "bp": "bps", "kilometers": "km", "kilometres": "km",
@@ -75,7 +118,46 @@ _UNITS = {
     "eur": "€", "pounds": "pound", "gbp": "£", "miles": "mile", "meters": "metre", "meter": "metre", "metres": "metre",
 }  # fmt: skip
 _SPACED = frozenset(
-    ["km", "kg", "g", "mg", "lb", "lbs", "oz", "mm", "cm", "ft", "mph", "kmh", "ms", "s", "min", "h", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "bps", "rps", "w", "kw", "kwh", "v", "hz", "khz", "mhz", "ghz", "c", "f", "k", "m", "b"]
+    [
+        "km",
+        "kg",
+        "g",
+        "mg",
+        "lb",
+        "lbs",
+        "oz",
+        "mm",
+        "cm",
+        "ft",
+        "mph",
+        "kmh",
+        "ms",
+        "s",
+        "min",
+        "h",
+        "kb",
+        "mb",
+        "gb",
+        "tb",
+        "kib",
+        "mib",
+        "gib",
+        "bps",
+        "rps",
+        "w",
+        "kw",
+        "kwh",
+        "v",
+        "hz",
+        "khz",
+        "mhz",
+        "ghz",
+        "c",
+        "f",
+        "k",
+        "m",
+        "b",
+    ]
 )
 """Units that stand for themselves after a space."""
 _STOPWORDS = {
@@ -89,7 +171,27 @@ _STOPWORDS = {
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
 _FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
 _THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
-_CAN = frozenset(["can", "could", "may", "might", "is", "are", "was", "were", "do", "does", "did", "has", "have", "will", "would", "should", "must"])
+_CAN = frozenset(
+    [
+        "can",
+        "could",
+        "may",
+        "might",
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "has",
+        "have",
+        "will",
+        "would",
+        "should",
+        "must",
+    ]
+)
 _QUESTIONS = frozenset(["why", "when", "where", "who", "whom", "whose", "which", "how"])
 
 
@@ -226,7 +328,7 @@ def _value(digits: str) -> str:
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
     if re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
-        digits = digits.rstrip("0").rstrip(".") if digits.endswith(".0") or digits.endswith("00") else digits
+        digits = digits.rstrip("0").rstrip(".") if digits.endswith((".0", "00")) else digits
     return digits
 
 
