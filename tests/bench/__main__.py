@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of scripts/bench; its own --help repeats them."""
     made = argparse.ArgumentParser(prog="scripts/bench")
     made.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    made.add_argument("--quick", action="store_true", help="half a minute: shows that it runs, its figures mean little")
+    made.add_argument("--quick", action="store_true", help="shows that it runs, its figures mean little")
     return made
 
 

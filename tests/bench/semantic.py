@@ -14,9 +14,9 @@ from mitmesh.caching.index import Index
 
 SIZES = {"1k": 1_000, "100k": 100_000}
 CANDIDATES = 8
-_SUBJECTS = "invoice order password account server report contract card parcel ticket".split()  # noqa: SIM905
-_DEEDS = "cancel print reset rename export delete share check move approve".split()  # noqa: SIM905
-_CASES = "in the app, on my phone, for a colleague, before Friday, without a login, from the web page".split(", ")
+_SUBJECTS = ["invoice", "order", "password", "account", "server", "report", "contract", "card", "parcel", "ticket"]
+_DEEDS = ["cancel", "print", "reset", "rename", "export", "delete", "share", "check", "move", "approve"]
+_CASES = ["in the app", "on my phone", "for a colleague", "before Friday", "without a login", "from the web page"]
 
 
 async def measure(rounds: int, say: Callable[[str], None], sizes: dict[str, int] = SIZES) -> dict[str, float]:
