@@ -1,9 +1,9 @@
 """One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here.
 
-Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form (translate,
-spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others are safe for
-questions to an assistant, but not where the system prompt makes the user's text its material ("translate what I say"),
-and are switched on by rule."""
+Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form
+(translate, spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others
+are safe for questions to an assistant, but not where the system prompt makes the user's text its material ("translate
+what I say"), and are switched on by rule."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _FORM = re.compile(
 
 
 def normalise(text: str, rules: Normalise = Normalise()) -> str:
-    """The text of the last user turn as its canonical text. Idempotent, never raises, never empty where `text` is not."""
+    """The text of the last user turn as its canonical text. Idempotent, never raises, empty only where `text` is."""
     if len(text) > LONGEST or _KEPT in text:
         return text
     now = text
@@ -107,7 +107,7 @@ _HEADING = re.compile(r"(?<![^\n])(?<![^\n]\n)#{1,6} +(?=[A-Z][\w ,:'&/?!.-]{0,1
 
 def _unmarked(prose: str) -> str:
     """Without emphasis and headings. One word in *...* may be a pattern, in __...__ a name, and a `# line` a comment."""
-    return _HEADING.sub("", _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", prose)))
+    """Without emphasis and headings. A word in *...* may be a pattern, in __...__ a name, a `# line` a comment."""
 
 
 _GREETING = re.compile(
@@ -149,7 +149,10 @@ def _impersonal(prose: str) -> str:
     return rest
 
 
-_MONTHS = "january february march april may june july august september october november december".split()
+_MONTHS = [
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+]  # fmt: skip
 _MONTH = "|".join(_MONTHS)
 _WRITTEN = re.compile(
     rf"(?i)(?<![\w/.,-])(?:(?P<m>{_MONTH}) (?P<d>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<y>\d{{4}})"
