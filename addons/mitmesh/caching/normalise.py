@@ -106,8 +106,8 @@ _HEADING = re.compile(r"(?<![^\n])(?<![^\n]\n)#{1,6} +(?=[A-Z][\w ,:'&/?!.-]{0,1
 
 
 def _unmarked(prose: str) -> str:
-    """Without emphasis and headings. One word in *...* may be a pattern, in __...__ a name, and a `# line` a comment."""
     """Without emphasis and headings. A word in *...* may be a pattern, in __...__ a name, a `# line` a comment."""
+    return _HEADING.sub("", _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", prose)))
 
 
 _GREETING = re.compile(
