@@ -25,6 +25,9 @@ from mitmesh.caching.subject import FRAME, persona, plain
 LONGEST = 4_096
 """Characters; the embedder's 256 tokens are rarely more than 1,500."""
 
+SHORT = 14
+"""Words; in a longer prompt a `should` or `will` is seldom what is asked."""
+
 _QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*?)_?(\d*)>")
 _IDENTIFIER = re.compile(
@@ -248,7 +251,8 @@ def read(text: str) -> Reading | None:
         "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
-        "quantifiers": sorted(each for n, each in enumerate(words) if each in QUANTIFIERS or (each == "should" and n == 0)),
+        "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
+        "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
         "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
