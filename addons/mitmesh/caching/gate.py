@@ -44,6 +44,13 @@ def table() -> dict[str, Any]:
 def judge(asked: str, cached: str, cosine: float) -> Judgement:
     """Both are texts of last user turns (raw or normalised); `cosine` of their embeddings. Symmetric; never raises
     whatever the texts."""
+    try:
+        return _judged(asked, cached, cosine)
+    except Exception:  # noqa: BLE001  what cannot be compared is a miss; the exception could quote the texts
+        return Judgement(False, "failed", 0.0)
+
+
+def _judged(asked: str, cached: str, cosine: float) -> Judgement:
     a, b = read(asked), read(cached)
     if a is None or b is None or not math.isfinite(cosine):
         return Judgement(False, "length", 0.0)

@@ -25,6 +25,8 @@ from mitmesh.caching.subject import FRAME, persona, plain
 LONGEST = 4_096
 """Characters; the embedder's 256 tokens are rarely more than 1,500."""
 
+LONGEST_WORD = 256
+"""Characters without a space between; of more, some pattern below would take long."""
 SHORT = 14
 """Words; in a longer prompt a `should` or `will` is seldom what is asked."""
 
@@ -217,7 +219,7 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading | None:
     """None where there is nothing to compare or too much."""
-    if not text.strip() or len(text) > LONGEST:
+    if not text.strip() or len(text) > LONGEST or max(map(len, text.split())) > LONGEST_WORD:
         return None
     text = unicodedata.normalize("NFC", text).replace("’", "'")
     role, rest = persona(text)
