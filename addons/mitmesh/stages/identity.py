@@ -16,6 +16,7 @@ from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import PREFIX, Key, KeyRing
 from mitmesh.attest.keysets import KeySets
+from mitmesh.attest.kubernetes import PodWatch
 from mitmesh.billing import CREDENTIALS
 from mitmesh.exchange import Mode
 from mitmesh.identities import networks
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
     from mitmesh.kernel import Caller
     from mitmesh.rules import Rules
+    from mitmesh.rules.identities import Kubernetes
 
 _CLAIM = re.compile(r"[\x21-\x2b\x2d-\x7e](?:[\x20-\x2b\x2d-\x7e]{0,126}[\x21-\x2b\x2d-\x7e])?")
 """Printable ASCII of at most 128 characters. No comma: repeated headers arrive joined by one, and the first of them
@@ -54,6 +56,9 @@ class Identity(Stage):
         self.keys, self.keysets = KeyRing(data), KeySets(trust)
         self.tokens = Tokens(self.keysets)
         self._certificates: CertificateCheck | None = None
+        self.pods: PodWatch | None = None
+        self._changing: asyncio.Task[None] | None = None
+        self._cluster: Kubernetes | None = None
 
     def configure(self, rules: Rules) -> None:
         """Take issuers and certificates' CAs from the rules. Raises RulesError where a CA's file cannot be used."""
@@ -64,14 +69,31 @@ class Identity(Stage):
             said = error.strerror if isinstance(error, OSError) else "has no certificate"
             raise RulesError(f"rules/identities.yaml: certificates.ca: {said}") from None
         self.tokens.configure(who.issuers)
+        if who.kubernetes != self._cluster and self._changing is not None:
+            self._changing = asyncio.get_running_loop().create_task(self._watch(who.kubernetes, self._changing))
+        self._cluster = who.kubernetes
 
     async def start(self) -> None:
-        """Read the virtual keys. Raises AuditError where the folder's key is damaged."""
+        """Read the virtual keys, begin to watch pods. Raises AuditError where the folder's key is damaged."""
         await self.keys.start()
+        self._changing = asyncio.get_running_loop().create_task(self._watch(self._cluster, None))
+        await self._changing
 
     async def stop(self) -> None:
-        """Let go of the file of keys."""
+        """Let go of the file of keys and of the cluster."""
         await self.keys.stop()
+        if self._changing:
+            await self._watch(None, self._changing)
+
+    async def _watch(self, cluster: Kubernetes | None, before: asyncio.Task[None] | None) -> None:
+        """Watch this cluster's pods in place of the one before."""
+        if before:
+            await asyncio.gather(before, return_exceptions=True)
+        old, self.pods = self.pods, PodWatch(cluster) if cluster else None
+        if old:
+            await old.stop()
+        if self.pods:
+            await self.pods.start()
 
     async def request(self, x: Exchange) -> None:
         """Fill `x.identity`, and refuse who may not call; what identifies the caller leaves headers and URL."""
@@ -79,6 +101,13 @@ class Identity(Stage):
         who = x.identity
         if x.caller:
             who.attest("kernel", **await self._attested(x.caller))
+        if pod := self.pods.find(x.client) if self.pods else None:
+            cluster = x.rules.identities.kubernetes
+            team = pod.labels.get(cluster.team_label) if cluster and cluster.team_label else None
+            who.attest(
+                "kubernetes", namespace=pod.namespace, pod=pod.name, service_account=pod.service_account,
+                owner=pod.owner, team=team,
+            )  # fmt: skip
         token = x.headers.pop(TOKEN, None)
         claims = take_claims(x.headers)
         try:
@@ -207,6 +236,8 @@ class Identity(Stage):
     def health(self) -> dict[str, Any]:
         """How many keys there are, how old issuers' keys are, and what is wrong with either."""
         said: dict[str, Any] = {"keys": len(self.keys), "issuers": self.keysets.health()}
+        if self.pods:
+            said["kubernetes"] = self.pods.health()
         if self.keys.problem:
             said["warning"] = self.keys.problem
         return said
