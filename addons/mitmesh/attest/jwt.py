@@ -89,7 +89,10 @@ class Tokens:
             claims = _decode(token, keys, issuer)
         except InvalidKeyIdError:
             keys = await self._keysets.get(issuer.keys, anew=True)
-            claims = _decode(token, keys, issuer)
+            try:
+                claims = _decode(token, keys, issuer)
+            except InvalidKeyIdError:
+                raise Rejected("the token names a key that its issuer does not have") from None
         now = int(self._clock())
         registry = jwt.JWTClaimsRegistry(
             now=now, leeway=issuer.leeway, iss={"essential": True, "value": issuer.issuer},
