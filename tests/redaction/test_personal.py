@@ -42,7 +42,8 @@ ANN = "ann@example.com"
 SHAPES = [
     "Ann.Lee+tag@sub.example.co.uk", "a_b-c@ex-ample.org", "ANN@EXAMPLE.COM", "ann@example.museum",
     "1234567@example.com", "x@y.io", "ann.lee@example.travel", "ann%40example.com", "ann@xn--bcher-kva.example.com",
-    "ann@bücher.de", "jörg@example.de", "ann..lee@example.com", "ann-@example.com", "ann@example.co", '"ann lee"@example.com',
+    "ann@bücher.de", "jörg@example.de", "ann..lee@example.com", "ann-@example.com", "ann@example.co",
+    '"ann lee"@example.com',
     '"ann.o\'neil"@example.com', "ann@[192.0.2.7]", "ann@[IPv6:2001:db8::7]", "a@b.c.d.example.com", "ann'@example.com",
 ]  # fmt: skip
 AROUND = [
