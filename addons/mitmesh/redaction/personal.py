@@ -42,6 +42,10 @@ def top_level() -> frozenset[str]:
 _HOST = r"(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.){1,10}[^\W_](?:[\w-]{0,30}[^\W_])"
 _AT = re.compile(rf"(?:@|%40)({_HOST})")
 _LOCAL = re.compile(r"[\w.+%'-]{1,64}\Z")
+_RARE = re.compile(
+    rf'(?<![\w\\"])"[\w.+%\' -]{{1,64}}"@(?P<host>{_HOST})'  # a quoted name, as RFC 5321 has it
+    r"|[\w.+%-]{1,64}@\[(?:IPv6:)?(?P<ip>[0-9A-Fa-f:.]{2,45})\]"  # at an address of the net
+)
 _URL_USER = re.compile(r"://[^\s/@]{0,200}:\Z")
 
 
@@ -68,6 +72,25 @@ def emails(text: str) -> Iterator[Span]:
         if not name or name.lower() == "git" or _URL_USER.search(text, max(0, start - 220), start):
             continue
         yield start, match.start(1) + len(host), 0.95
+    if '"@' in text or "@[" in text:
+        yield from _rare_emails(text)
+
+
+def _rare_emails(text: str) -> Iterator[Span]:
+    """`"ann lee"@example.com` and `ann@[192.0.2.7]`."""
+    for match in _RARE.finditer(text):
+        if host := match["host"] and _without_tail(match["host"]):
+            yield match.start(), match.start("host") + len(host), 0.95
+        elif match["ip"] and _is_address(match["ip"]):
+            yield match.start(), match.end(), 0.95
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 _CARD = re.compile(r"(?<![0-9A-Za-z_.])(?<!\d-)\d(?:[ -]?\d){11,18}(?![A-Za-z0-9_]|-\d|\.\d)")
