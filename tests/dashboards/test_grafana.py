@@ -20,6 +20,7 @@ from mitmesh.control import Control
 from mitmesh.dialects.base import Usage
 from mitmesh.exchange import Action, Billing, Cached, Connection, ConnectionKind, Layer, Mode, Outcome
 from mitmesh.launch import ports
+from mitmesh.quotas.rows import Row
 from mitmesh.stages.metrics import Metrics
 
 DASHBOARD = Path(__file__).parents[2] / "dashboards" / "mitmesh.json"
@@ -85,6 +86,7 @@ def live(metrics: Metrics, times: int) -> None:
     metrics.watched.open_exchanges = lambda: 2
     metrics.watched.stage_failures = lambda: {"cache": times}
     metrics.watched.audit = lambda: {name: float(times) for name in AUDIT}
+    metrics.watched.quota = lambda: [Row("team-day", "tokens", "team=red", 900, 50, 0, 1_000, None)]
     metrics.watched.cache = lambda: {name: float(times) for name in CACHE}
 
 
