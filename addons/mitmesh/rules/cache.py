@@ -35,19 +35,6 @@ class CacheWait(_Model):
     calls: int = Field(default=100, ge=1, le=10_000, description="How many calls may wait for one answer.")
 
 
-class CacheVendor(_Model):
-    """Anthropic's own prompt cache: breakpoints are set in calls whose beginning was sent before."""
-
-    enabled: bool = Field(default=False, description="Whether `cache_control` is set in calls that have none.")
-    ttl: Literal["5m", "1h"] = Field(
-        default="5m",
-        description="How long Anthropic keeps it; for an hour a write costs twice the input instead of 1.25 times.",
-    )
-    remember: int = Field(
-        default=20_000, ge=100, le=1_000_000, description="How many beginnings are remembered (hashes, in memory)."
-    )
-
-
 class Cache(_Model):
     """rules/cache.yaml: which answers are kept, for whom, and for how long."""
 
@@ -57,8 +44,8 @@ class Cache(_Model):
     exact: bool = Field(default=True, description="Answer a call that was answered before, word for word.")
     tenant: Literal["team", "namespace"] = Field(
         default="team",
-        description="Who shares answers. Whoever is not attested shares with nobody: not even one client's calls with "
-        "another's that has the same credential claim.",
+        description="Who shares answers: those of one attested team or namespace. A caller of whom nothing is attested "
+        "shares only with who has the same credential; one without any is left alone.",
     )
     ttl_seconds: int = Field(
         default=86_400, ge=1, le=366 * 86_400, description="How old an answer may be that is given again, in seconds."
@@ -88,4 +75,3 @@ class Cache(_Model):
         default=32 * 2**20, ge=0, description="Answers also held in memory, by each worker, in bytes."
     )
     wait: CacheWait = Field(default_factory=CacheWait, description="Calls that are the same at the same time.")
-    vendor: CacheVendor = Field(default_factory=CacheVendor, description="Anthropic's own prompt cache.")
