@@ -48,5 +48,5 @@ async def test_a_masked_hit_is_given_masked() -> None:
 async def test_a_masked_hit_that_cannot_be_written_is_refused() -> None:
     """The unmasked bytes would be all there is."""
     x = await replayed("\ud800")
-    assert x.refusal and x.refusal.code == "cache.unwritable" and x.refusal.status == 503
+    assert x.refusal and x.refusal.rule_id == "cache.unwritable" and x.refusal.status == 503
     assert x.reply and x.reply.shown is None
