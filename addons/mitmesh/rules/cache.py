@@ -57,7 +57,7 @@ class Cache(_Model):
     exact: bool = Field(default=True, description="Answer a call that was answered before, word for word.")
     tenant: Literal["team", "namespace"] = Field(
         default="team",
-        description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or a default does "
+        description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or default does "
         "not) shares only under its own credential; with none, and unknown, it is never answered from the cache.",
     )
     ttl_seconds: int = Field(
