@@ -71,6 +71,9 @@ class Front:
         entry.size = weigh(entry)
         self._entries[entry.key] = entry
         self.size += entry.size
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self.size > self.limit and self._entries:
             _, old = self._entries.popitem(last=False)
             self.size -= old.size
@@ -85,6 +88,7 @@ class Front:
         if self._entries.get(entry.key) is entry:
             entry.size += more
             self.size += more
+            self._shrink()
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
         """Let go of all but those wanted."""
