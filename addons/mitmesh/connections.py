@@ -42,6 +42,13 @@ PINNED = 1024
 """Clients remembered that reject our certificate where a rule lets them pass; the oldest is forgotten first."""
 
 
+def _own(status: int, reason: str, rule: str = "") -> http.Response:
+    """Our answer to a CONNECT. It bears no X-Mesh-Id: no call was made, so the audit has none to find by it."""
+    return http.Response.make(
+        status, reason + "\n", {"x-mesh-origin": "proxy"} | ({"x-mesh-rule": rule} if rule else {})
+    )
+
+
 @dataclass(slots=True)
 class Binding:
     """What was decided for one client connection, and what named it."""
@@ -70,6 +77,8 @@ class Connections:
         self._bound: dict[str, Binding] = {}
         self.callers: dict[str, Caller] = {}
         """Who is behind a client, where the kernel tells."""
+        self.logins: dict[str, str] = {}
+        """Proxy-Authorization by client, as its CONNECT had it."""
         self._pinned: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def opened(self, client: connection.Client) -> None:
@@ -100,25 +109,28 @@ class Connections:
         """Its connection is gone."""
         self._bound.pop(client.id, None)
         self.callers.pop(client.id, None)
+        self.logins.pop(client.id, None)
 
     def connect(self, flow: http.HTTPFlow) -> None:
         """CONNECT: bind the connection to the host it names, or answer that it may not."""
         host, port, client = flow.request.host, flow.request.port, flow.client_conn
         if client.id in self._bound:
-            flow.response = http.Response.make(403, "CONNECT inside a governed connection is refused.\n")
+            flow.response = _own(403, "CONNECT inside a governed connection is refused.")
             return
         if self.house.phase is not Phase.READY:
-            flow.response = http.Response.make(503, "mitmesh is starting or stopping; try again.\n")
+            flow.response = _own(503, "mitmesh is starting or stopping; try again.")
             return
         scope = self._decide(client, host, port)
         refused = self._egress(host, port, scope.rule)
         if scope.kind == "refuse" or refused:
             allow = f"{host}:{port} {refused}; rules/egress.yaml can allow it."
             reason = why_blocked(scope.rule) if scope.rule else allow
-            flow.response = http.Response.make(403, reason + "\n", {"x-mesh-origin": "proxy"})
+            flow.response = _own(403, reason, scope.rule.id if scope.rule else "egress")
             self._tell(ConnectionKind.REFUSED, client, Binding(scope, host, port), refused or "rule")
             return
         self._bound[client.id] = Binding(scope, host, port, table=self.house.table)
+        if shown := flow.request.headers.get("proxy-authorization"):
+            self.logins[client.id] = shown
 
     def hello(self, data: tls.ClientHelloData) -> None:
         """TLS begins: decrypt it, pass it untouched, or close it."""

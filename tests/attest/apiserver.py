@@ -77,14 +77,14 @@ class ApiServer:
     def cut(self) -> None:
         """Break all watches' connections."""
         for request, _ in list(self._watches):
-            assert request.transport
-            request.transport.abort()
+            if request.transport:  # None: its client is gone already
+                request.transport.abort()
 
     async def start(self, authority: Authority, port: int = 0) -> None:
         app = web.Application()
         app.router.add_get("/api/v1/pods", self._answer)
         app.router.add_get("/api/v1/namespaces/{namespace}/pods", self._answer)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", port, ssl_context=authority.server_context(["http/1.1"]))
         await site.start()

@@ -372,7 +372,11 @@ def test_a_refusal_says_why(mesh: Mesh) -> None:
     with dial(mesh.proxy) as sock:
         sock.sendall(b"CONNECT blocked.example:443 HTTP/1.1\r\nHost: x\r\n\r\n")
         code, headers, body = answer(sock)
-    assert (code, headers["x-mesh-origin"]) == (403, "proxy")
+    assert (code, headers["x-mesh-origin"], headers["x-mesh-rule"]) == (403, "proxy", "blocked")
+    with dial(mesh.proxy) as sock:
+        sock.sendall(b"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: x\r\n\r\n")
+        code, headers, _ = answer(sock)
+    assert (code, headers["x-mesh-origin"], headers["x-mesh-rule"]) == (403, "proxy", "egress")
     assert all(word in body.decode() for word in ("rule blocked", "no contract", "ada@corp.example"))
 
 

@@ -117,6 +117,27 @@ def test_anchors(
     assert "it is full" in said
 
 
+def test_rhel(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where update-ca-trust is and update-ca-certificates is not: RHEL's folder, and `extract` after each change."""
+    log, bin_, folder = tmp_path / "log", tmp_path / "bin", tmp_path / "anchors"
+    for each in (bin_, folder):
+        each.mkdir()
+    (bin_ / "update-ca-trust").write_text(f"#!/bin/sh\necho $* >> {log}\n")
+    (bin_ / "update-ca-trust").chmod(0o755)
+    with monkeypatch.context() as only:
+        only.setattr(stores, "_PATH", str(bin_))
+        only.setattr("sys.platform", "linux")
+        (store,) = stores.system()
+    assert isinstance(store, stores.Anchors)
+    assert store.place == "/etc/pki/ca-trust/source/anchors"
+    moved = stores.Anchors(folder, store.suffix, [str(bin_ / store.update[0]), *store.update[1:]])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(stores, "KINDS", {"system": lambda: iter([moved])})
+    there_and_back(capsys, home, "system", str(folder))
+    assert set(log.read_text().splitlines()) == {"extract"}
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("CI") != "true" or os.geteuid() != 0 or shutil.which("update-ca-certificates") is None,

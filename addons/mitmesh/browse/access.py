@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 from datasette import Response, hookimpl
 from datasette.app import Datasette
+from datasette.utils import tilde_decode
 from itsdangerous import BadData
 
 from mitmesh.browse.reads import Reads
@@ -123,7 +125,7 @@ def allowed(role: str, action: str, database: str | None) -> bool:
 def _is_internal() -> bool:
     """Is one of Datasette's pages about itself asked for? They name files, versions and actors."""
     asked = _asked.get()
-    return asked is None or asked.path.startswith("/-/")
+    return asked is None or tilde_decode(unquote(asked.path)).startswith("/-/")
 
 
 def _database(resource: Any) -> str | None:
