@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.base_protocol import BaseProtocol
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitmesh.attest import podwire
@@ -15,7 +15,9 @@ from mitmesh.attest.podinfo import Malformed
 from mitmesh.attest.podwire import lines, members, parsed, walk
 
 JSON = st.recursive(
-    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    st.none() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
 )
 
 
@@ -29,7 +31,8 @@ def content(*chunks: bytes) -> aiohttp.StreamReader:
     return reader
 
 
-@given(st.dictionaries(st.text(), JSON), st.lists(JSON), st.sampled_from([None, 1]))
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(max_size=5), JSON, max_size=3), st.lists(JSON, max_size=4), st.sampled_from([None, 1]))
 def test_a_list_is_walked_as_json_has_it(rest: dict[str, Any], items: list[Any], indent: int | None) -> None:
     """Wherever its items are, and however it is laid out."""
     whole = {**rest, "items": items, "last": 1}
@@ -53,6 +56,7 @@ def test_what_is_no_list(raw: bytes) -> None:
         list(walk(raw))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=20).map(lambda raw: raw.replace(b"\n", b"x")), max_size=5), st.data())
 async def test_any_split_gives_the_same_lines(expected: list[bytes], data: st.DataObject) -> None:
     raw = b"".join(line + b"\n" for line in expected)

@@ -108,15 +108,12 @@ class ApiServer:
         return f"the connection broke: {type(error).__name__}"
 
 
-<<<<<<< HEAD
-def _context(path: str) -> ssl.SSLContext:
-    """Trusts these CAs and no others. The file is read here because ssl's own errors do not name it."""
-    return ssl.create_default_context(cadata=Path(path).read_bytes().decode("ascii", "replace"))
-=======
 def _context(ca: str) -> ssl.SSLContext:
-    """TLS that believes this CA alone. (`cafile` would not say which file is missing.)"""
-    return ssl.create_default_context(cadata=Path(ca).read_text())
->>>>>>> main
+    """TLS that believes this CA alone. The file is read here, for ssl's own errors do not name it, and not given to
+    `create_default_context`, which believes the system's CAs where it is empty."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=Path(ca).read_bytes().decode("ascii", "ignore") or " ")
+    return context
 
 
 def _token(path: str) -> str:
