@@ -299,6 +299,8 @@ async def test_a_renewed_token(server: ApiServer, rule: Rule) -> None:
         ("token", "two\r\nlines", "holds no token"),
         ("ca", None, "No such file"),
         ("ca", "no certificate", "no PEM file"),
+        ("ca", "", "no PEM file"),  # must not mean the system's CAs
+        ("ca", "é", "no PEM file"),
     ],
 )
 async def test_files(server: ApiServer, rule: Rule, tmp_path: Path, file: str, text: str | None, hint: str) -> None:
@@ -312,6 +314,16 @@ async def test_files(server: ApiServer, rule: Rule, tmp_path: Path, file: str, t
         await until(lambda: hint in watch.health().get("problem", ""))
         assert str(path) in watch.health()["problem"] and not server.requests
         path.write_text(right)
+        await until(lambda: name(watch) == "web")
+
+
+async def test_a_comment_beside_the_certificate(server: ApiServer, rule: Rule, tmp_path: Path) -> None:
+    """Bundles have them, in any encoding."""
+    ca = tmp_path / "bundle.pem"
+    ca.write_bytes("# Autorité".encode("latin-1") + b"\n" + Path(rule.ca).read_bytes())
+    rule.ca = str(ca)
+    server.put(pod("web", IP))
+    async with watching(rule) as watch:
         await until(lambda: name(watch) == "web")
 
 

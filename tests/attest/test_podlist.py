@@ -201,7 +201,7 @@ class Model:
         return uid if ip in self.pods.get(uid, ()) else None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=25))
 def test_any_sequence(steps: list[Any]) -> None:
     """Whatever comes, each address is that of the last claim made on it, and nothing is kept of what is gone."""
