@@ -98,7 +98,7 @@ class Tap:
         self._decoder: Decoder | None = None
         self._framer = framer(framing)
         self._reader = x.dialect.reader(x.rules.mesh.limits.answer_text_bytes)
-        x.answer, x.stop_reading, x.reading = self._reader.answer, self._reader.finish, self._reader
+        x.answer, x.stop_reading, x.reading = self._reader.answer, self._stop, self._reader
         self.malformed = False
         """Is it no stream that can be read? What follows passes unread, where nothing edits it."""
         self._ended = False
@@ -111,6 +111,10 @@ class Tap:
             return self._take(chunk)
         finally:
             self.x.times.own += time.perf_counter() - began
+
+    def _stop(self) -> None:
+        self._reader.finish()
+        self.x.answer_cut = self._reader.cut
 
     def _take(self, chunk: bytes) -> bytes | list[bytes]:
         if self._ended or self.malformed:
@@ -150,7 +154,7 @@ class Tap:
         if self.x.times.first_token is None and self._reader.answer.parts:
             self.x.times.first_token = time.monotonic()
         if not chunk:
-            self._reader.finish()
+            self._stop()
             out += self._held_back()
             if tail := self._known():
                 out.append(tail)

@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from mitmproxy import http
 
 from mitmesh import replies
@@ -54,12 +55,20 @@ class Calls:
         """Shows a flow's finished exchange; None where the proxy has no screen."""
 
     def begin(
-        self, flow: http.HTTPFlow, rule: HostRule, via: str, dialect: Dialect | None, caller: Caller | None = None
+        self,
+        flow: http.HTTPFlow,
+        rule: HostRule,
+        via: str,
+        dialect: Dialect | None,
+        caller: Caller | None = None,
+        login: str | None = None,
     ) -> None:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
 
-        `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is."""
+        `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is, `login` what its
+        connection was opened with (Proxy-Authorization)."""
         headers = snapshot(flow.request.headers)
+        chain = flow.client_conn.certificate_list
         x = Exchange(
             dialect=dialect or DIALECTS["generic"],
             method=flow.request.method,
@@ -73,6 +82,8 @@ class Calls:
             via=via,
             client=replies.address(flow.client_conn.peername),
             caller=caller,
+            proxy_credential=None if via == "gateway" else login or headers.get("proxy-authorization"),
+            certificates=tuple(each.to_cryptography().public_bytes(Encoding.DER) for each in chain),
             traceparent=headers.get("traceparent"),
             credential=replies.credential(headers, flow.request.path),
         )

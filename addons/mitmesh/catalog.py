@@ -11,6 +11,7 @@ from mitmesh.quotas import opening
 from mitmesh.redaction.finder import Finder
 from mitmesh.redaction.output import Proxy
 from mitmesh.stage import Stage
+from mitmesh.stages.cache import Cache
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.identity import Identity
 from mitmesh.stages.live import Live
@@ -38,9 +39,10 @@ class Site:
 
 CATALOG: dict[str, Callable[[Site], Stage]] = {
     "scope": lambda _: Scope(),
-    "identity": lambda _: Identity(),
+    "identity": lambda site: Identity(site.data, site.trust),
     "redact": lambda site: Redact(site.data, Finder(), site.trust, site.proxy),
     "route": lambda site: Route(site.demo),
+    "cache": lambda site: Cache(site.data),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),

@@ -77,6 +77,8 @@ class Connections:
         self._bound: dict[str, Binding] = {}
         self.callers: dict[str, Caller] = {}
         """Who is behind a client, where the kernel tells."""
+        self.logins: dict[str, str] = {}
+        """Proxy-Authorization by client, as its CONNECT had it."""
         self._pinned: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def opened(self, client: connection.Client) -> None:
@@ -107,6 +109,7 @@ class Connections:
         """Its connection is gone."""
         self._bound.pop(client.id, None)
         self.callers.pop(client.id, None)
+        self.logins.pop(client.id, None)
 
     def connect(self, flow: http.HTTPFlow) -> None:
         """CONNECT: bind the connection to the host it names, or answer that it may not."""
@@ -126,6 +129,8 @@ class Connections:
             self._tell(ConnectionKind.REFUSED, client, Binding(scope, host, port), refused or "rule")
             return
         self._bound[client.id] = Binding(scope, host, port, table=self.house.table)
+        if shown := flow.request.headers.get("proxy-authorization"):
+            self.logins[client.id] = shown
 
     def hello(self, data: tls.ClientHelloData) -> None:
         """TLS begins: decrypt it, pass it untouched, or close it."""

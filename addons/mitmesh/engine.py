@@ -20,6 +20,7 @@ from mitmesh.connections import Connections
 from mitmesh.guard import where
 from mitmesh.life import Life, fail
 from mitmesh.stage import ALWAYS
+from mitmesh.stages.identity import Identity
 
 if TYPE_CHECKING:
     from mitmproxy import connection, tcp, tls, udp
@@ -109,9 +110,10 @@ class Engine:
             self.connections.closed(client)
             self.calls.client_gone(client.id)
 
-    def http_connect(self, flow: http.HTTPFlow) -> None:
-        """CONNECT names a host."""
-        self._guarded(flow.client_conn, Connections.connect, flow)
+    async def http_connect(self, flow: http.HTTPFlow) -> None:
+        """CONNECT names a host; who opens it may have to say who they are."""
+        if not await self._login(flow):
+            self._guarded(flow.client_conn, Connections.connect, flow)
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """An exception here would mean decrypt and forward."""
@@ -196,18 +198,35 @@ class Engine:
         assert self.calls
         request = flow.request
         caller = connections.callers.get(flow.client_conn.id)
+        login = connections.logins.get(flow.client_conn.id)
         if connections.is_gateway(flow.client_conn):
             dialect = gateway.dialect_of(request.method, request.path, request.headers)
             self.calls.begin(flow, gateway.UNROUTED, "gateway", dialect, caller)
         elif rule := connections.rule_of(flow):
             via = "transparent" if flow.client_conn.proxy_mode.type_name != "regular" else "forward"
             dialect = dialect_of(rule, connections.house, request)
-            self.calls.begin(flow, rule, via, dialect, caller)
+            self.calls.begin(flow, rule, via, dialect, caller, login)
         else:
             flow.metadata[PASSES] = True
             request.stream = True
 
     # --- helpers ---
+
+    async def _login(self, flow: http.HTTPFlow) -> bool:
+        """Answer a CONNECT without the credentials it needs, with 407; false where it may go on."""
+        try:
+            house = self.calls.house if self.calls else None
+            stage = next((each for each in house.stages if isinstance(each, Identity)), None) if house else None
+            shown = flow.request.headers.get("proxy-authorization")
+            why = await stage.login(shown, house.rules) if stage and house else None
+        except Exception as error:  # noqa: BLE001 # nobody can say who it is
+            log.error("login failed: %s", where(error))
+            flow.response = http.Response.make(503, "mitmesh could not check these credentials; try again.\n")
+            return True
+        if why:
+            headers = [(b"proxy-authenticate", b'Basic realm="mitmesh"'), (b"proxy-authenticate", b"Bearer")]
+            flow.response = http.Response.make(407, f"mitmesh: {why}.\n", http.Headers(headers))
+        return bool(why)
 
     def _guarded[E](self, client: connection.Client, hook: Callable[[Connections, E], None], event: E) -> None:
         """Run a hook of the scope; when it fails, or before there is a scope, close the client's connection."""

@@ -111,6 +111,10 @@ class Identity:
     process: str | None = None
     key: str | None = None
     """Id of the virtual key it came with."""
+    tier: str | None = None
+    owner: str | None = None
+    """What runs the pod: `deployment/checkout`."""
+    roles: tuple[str, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
 
     def attest(self, source: str, **claims: str | None) -> None:
@@ -119,6 +123,12 @@ class Identity:
             if value and getattr(self, name) is None:
                 setattr(self, name, value)
                 self.sources[name] = source
+
+    def take_roles(self, source: str, roles: tuple[str, ...]) -> None:
+        """Set the roles, unless a stronger source did."""
+        if roles and not self.roles:
+            self.roles = roles
+            self.sources["roles"] = source
 
 
 class ConnectionKind(StrEnum):
@@ -172,10 +182,41 @@ class Times:
 
 @dataclass(slots=True)
 class Reply:
-    """An answer of our own, in place of a provider's."""
+    """An answer of our own, in place of a provider's. `body` is the JSON document that says it, where `answer` cannot;
+    `usage` whether the client asked for usage in a stream; `shown` the bytes that are given, once they are known."""
 
     answer: Answer
     origin: Origin
+    body: bytes | None = None
+    usage: bool = True
+    shown: bytes | None = None
+
+
+class Layer(StrEnum):
+    """Which layer of the cache answered, or why none did."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+    MISS = "miss"
+    OFF = "off"
+
+
+@dataclass(slots=True, frozen=True)
+class Cached:
+    """What the cache had for a call. `source` is the exchange whose answer it was and `age` how old that is (seconds),
+    `similarity` the cosine of a semantic hit, `saved` micro-dollars (None: unknown), `reason` why it was off."""
+
+    layer: Layer
+    source: str | None = None
+    age: int | None = None
+    similarity: float | None = None
+    saved: int | None = None
+    reason: str | None = None
+
+    @property
+    def hit(self) -> bool:
+        """Was the call answered from the cache?"""
+        return self.layer in (Layer.EXACT, Layer.SEMANTIC)
 
 
 @dataclass(slots=True)
@@ -198,6 +239,10 @@ class Exchange:
     """The client's IP address."""
     caller: Caller | None = None
     """Who connected, where the kernel attests it."""
+    proxy_credential: str | None = field(default=None, repr=False)
+    """Proxy-Authorization of this call or of its connection; never logged, never stored."""
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)
+    """The client's certificate chain (DER), its own first; not verified yet."""
     method: str = "POST"
     """The request's HTTP method."""
     body: Body | None = None
@@ -213,6 +258,8 @@ class Exchange:
     times: Times = field(default_factory=Times)
     identity: Identity = field(default_factory=Identity)
     billing: Billing = Billing.UNKNOWN
+    wants_key: bool = False
+    """It came with a virtual key: the route puts the provider's own in its place."""
     credential: str | None = field(default=None, repr=False)
     """The credential the client sent, for keyed hashing alone; never logged, never stored in clear."""
     inspected: Inspected = Inspected.FULL
@@ -226,7 +273,14 @@ class Exchange:
     status: int | None = None
     answer: Answer | None = None
     answer_body: Body | None = None
-    """A JSON answer that a stage's `response` may still change; None for streams."""
+    """A JSON answer that a stage's `response` may still change; None for streams. A cached answer is always seen so,
+    whichever form it is given in afterwards."""
+    answer_cut: bool = False
+    """Did the stream say more than `answer` keeps (limits.answer_text_bytes)?"""
+    cache: Cached | None = None
+    """What the cache had for it; None where that stage did not run."""
+    vendor_saved: int | None = None
+    """Micro-dollars that the provider's own prompt cache saved; negative where writing to it cost more."""
     response_bytes: int = 0
     usage: Usage | None = None
     cost: int | None = None
@@ -277,10 +331,10 @@ class Exchange:
         """Record that this call should not be served."""
         return self.decide(stage, Action.REFUSE, rule_id, reason, **rest)
 
-    def reply_with(self, stage: str, rule_id: str, answer: Answer, origin: Origin, reason: str) -> None:
-        """Answer in the provider's place."""
+    def reply_with(self, stage: str, rule_id: str, answer: Answer, origin: Origin, reason: str, **rest: Any) -> None:
+        """Answer in the provider's place; further fields of Reply by keyword."""
         self.decide(stage, Action.ANSWER, rule_id, reason)
-        self.reply = Reply(answer, origin)
+        self.reply = Reply(answer, origin, **rest)
 
 
 def new_id() -> str:

@@ -47,12 +47,19 @@ class Guard:
 
     async def request(self, stage: Stage, x: Exchange) -> None:
         """Run `stage.request` within the time limit; a failure becomes a refusal, or is only counted."""
+        await self._decides(stage, x, "request", stage.request(x))
+
+    async def replayed(self, stage: Stage, x: Exchange) -> None:
+        """Run `stage.replayed`, the same way."""
+        await self._decides(stage, x, "replayed", stage.replayed(x))
+
+    async def _decides(self, stage: Stage, x: Exchange, hook: str, method: Coroutine[Any, Any, None]) -> None:
         try:
-            await _within(x.rules.mesh.limits.stage_seconds, stage.request(x))
+            await _within(x.rules.mesh.limits.stage_seconds, method)
         except FAILURES as error:  # the one broad catch of a request
             if isinstance(error, asyncio.CancelledError) and _cancelled():
                 raise
-            self.note(stage.name, "request", error)
+            self.note(stage.name, hook, error)
             if self._closed(stage.name, x):
                 reason = "took too long" if isinstance(error, TimeoutError) else "failed"
                 x.refuse(

@@ -47,6 +47,7 @@ class House:
         self.deciding = having("request", self.stages)
         self.starting, self.streaming = having("response_start", self.back), having("stream", self.back)
         self.knowing, self.settling = having("response", self.back), having("needs_settling", self.back)
+        self.replaying = having("replayed", self.back)
 
     def configure(self, rules: Rules, table: HostTable) -> None:
         """Put new rules in force in every stage; raises RulesError, and then the old ones hold in all of them."""

@@ -30,6 +30,7 @@ from mitmesh.redaction.output import Proxy
 from mitmesh.rules import Rules, RulesError, fingerprint, load
 from mitmesh.rules.quotas import team_limits
 from mitmesh.scope import HostTable
+from mitmesh.stages.cache import Cache
 from mitmesh.stages.commit import Commit
 from mitmesh.stages.live import Live
 from mitmesh.stages.metrics import Metrics
@@ -155,6 +156,8 @@ class Life:
             raise StartError(f"mitmproxy has no option {unknown[0]!r}: is it misspelt in config.yaml or after --set?")
         if problem := options.violation(self._options):
             raise StartError(problem)
+        if "cache" in self._names and "redact" not in self._names:
+            raise StartError("the cache keeps answers, so it does not start without redact: load addons/redact.py too")
         os.environ.pop("SSLKEYLOGFILE", None)  # it would write every session's key
         try:
             self._data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -222,11 +225,14 @@ class Life:
         house = self.house
         metrics = next((stage for stage in house.stages if isinstance(stage, Metrics)), None)
         commit = next((stage for stage in house.stages if isinstance(stage, Commit)), None)
+        cache = next((stage for stage in house.stages if isinstance(stage, Cache)), None)
         if metrics:
             metrics.watched.open_exchanges = lambda: len(calls.open)
             metrics.watched.stage_failures = lambda: house.guard.failures
             if commit:
                 metrics.watched.audit = commit.counters
+            if cache:
+                metrics.watched.cache = cache.counters
             if quota := next((stage for stage in house.stages if isinstance(stage, Quota)), None):
                 metrics.watched.quota, metrics.watched.quota_lost = quota.rows, quota.lost
         rendered = (lambda: (metrics.render(), metrics.content_type)) if metrics else None

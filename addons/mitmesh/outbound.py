@@ -14,6 +14,7 @@ from mitmesh.exchange import Action, Exchange, Inspected, Mode, Origin
 from mitmesh.headers import carry_back
 from mitmesh.house import House
 from mitmesh.reading import Reading, Unreadable, read
+from mitmesh.replaying import replay
 from mitmesh.rules import Opaque
 from mitmesh.stage import ALWAYS
 
@@ -77,6 +78,8 @@ class Outbound:
             began = time.perf_counter()
             await self.house.guard.request(stage, x)
             x.times.stages[stage.name] = time.perf_counter() - began
+        if x.reply and x.reply.origin is Origin.CACHE and not x.refusal:
+            await replay(x, self.house)
         if x.target is None and x.local is None and not x.refusal and not x.reply:
             must_refuse(x, "engine.no_route", "No provider serves this path; see rules/routes.yaml.", 404)
 
@@ -87,7 +90,7 @@ class Outbound:
             flow.response = replies.refusal(x)
         elif x.reply:
             x.origin = x.reply.origin
-            x.answer = x.reply.answer
+            x.answer = x.answer or x.reply.answer
             flow.response = replies.reply(x)
         else:
             self._forward(flow, x)

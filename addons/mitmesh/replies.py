@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from mitmproxy import http
 
 from mitmesh.billing import CREDENTIALS
-from mitmesh.dialects.base import Framing, Refusal
+from mitmesh.dialects.base import Answer, Framing, Refusal
 from mitmesh.exchange import Exchange, Origin, Target
 from mitmesh.guard import StageFailed
 from mitmesh.headers import put
@@ -72,12 +72,21 @@ def unreachable(x: Exchange, error: str) -> http.Response:
 
 def reply(x: Exchange) -> http.Response:
     """The response that carries an answer of our own, in the form the client asked for."""
-    assert x.reply is not None
+    reply = x.reply
+    assert reply is not None
     x.status = 200
+    body = shown(x, reply.answer, reply.body) if reply.shown is None else reply.shown
+    response = _own(x, 200, body, {"content-type": stream_type(x.framing)})
+    mark_cost(response, x)
+    return response
+
+
+def shown(x: Exchange, answer: Answer, body: bytes | None = None) -> bytes:
+    """The bytes of an answer of our own in the form that this call asked for; `body` is its JSON, where it is known."""
     if x.framing is Framing.NONE:
-        return _own(x, 200, x.dialect.render(x.reply.answer), {"content-type": "application/json"})
-    body = b"".join(x.dialect.render_stream(x.reply.answer, framing=x.framing))
-    return _own(x, 200, body, {"content-type": stream_type(x.framing)})
+        return x.dialect.render(answer) if body is None else body
+    usage = x.reply is None or x.reply.usage
+    return b"".join(x.dialect.render_stream(answer, framing=x.framing, usage=usage))
 
 
 def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http.Response:
@@ -94,6 +103,8 @@ def mark(response: http.Response, x: Exchange) -> None:
     own |= {name: _printable(value) for name, value in x.answer_headers.items()}
     if rule := response.headers.get("x-mesh-rule") if x.refusal else None:
         own["x-mesh-rule"] = rule
+    if x.cache:
+        own["x-mesh-cache"] = x.cache.layer.value
     if x.via == "gateway":
         own["x-mesh-vendor"] = x.provider
         if x.call.model:

@@ -86,6 +86,10 @@ class Stage:
     async def request(self, x: Exchange) -> None:
         """Before anything is sent."""
 
+    async def replayed(self, x: Exchange) -> None:
+        """A cached answer is about to go through `response` (`x.answer`, and `x.answer_body`, which may be changed):
+        for what has to be awaited to judge it. What is refused here, or fails where failing refuses, is not given."""
+
     def response_start(self, x: Exchange) -> None:
         """The answer's status and headers are known (`x.status`)."""
 
@@ -94,7 +98,8 @@ class Stage:
         return None
 
     def response(self, x: Exchange) -> None:
-        """The whole answer is known (`x.answer`): before a JSON answer is sent, or at the end of a stream."""
+        """The whole answer is known (`x.answer`): before a JSON answer or a cached one is sent, or at the end of a
+        stream."""
 
     def needs_settling(self, x: Exchange) -> bool:
         """Has `settle` work to do for this exchange? Cheap."""

@@ -9,6 +9,7 @@ import math
 import re
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 NUMBERS = itertools.count()
 """No two calls of a run are the same, or the audit would store nothing new."""
@@ -24,6 +25,13 @@ HISTORY = (
 
 class CallFailed(Exception):
     """A call was not answered with 200; the message says how."""
+
+
+class Renders(Protocol):
+    """What makes a call's bytes."""
+
+    def render(self, number: int) -> bytes:
+        """The bytes of the call of this number."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,13 @@ def request(size: int, *, events: int = 0, pause: int = 0, usage: bool = True) -
         messages.append({"role": "assistant" if turn % 2 else "user", "content": f"{turn}. {HISTORY * (turn % 9 + 1)}"})
     messages.append({"role": "user", "content": "What is the answer to question @?"})
     body = json.dumps(fields | {"messages": messages}).encode()
+    streams = [f"x-bench-events: {events}", f"x-bench-pause: {pause}"] if events else []
+    prefix, suffix = body.rsplit(b"@", 1)
+    return Request(head(len(body) + 11, *streams) + prefix, suffix, events)
+
+
+def head(length: int, *more: str) -> bytes:
+    """The head of a chat completions request with a body of so many bytes."""
     lines = [
         "POST /v1/chat/completions HTTP/1.1",
         "host: 127.0.0.1",
@@ -61,20 +76,21 @@ def request(size: int, *, events: int = 0, pause: int = 0, usage: bool = True) -
         "authorization: Bearer sk-bench",
         "content-type: application/json",
         "user-agent: OpenAI/Python 1.99.0",
-        f"content-length: {len(body) + 11}",
-        *([f"x-bench-events: {events}", f"x-bench-pause: {pause}"] if events else []),
+        f"content-length: {length}",
+        *more,
     ]
-    prefix, suffix = body.rsplit(b"@", 1)
-    return Request("\r\n".join([*lines, "", ""]).encode() + prefix, suffix, events)
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 @dataclass
 class Load:
     """What is asked of a proxy, and what came of it: latencies and first bytes of bodies, in seconds."""
 
-    request: Request
+    request: Renders
     calls: float = math.inf
     seconds: float = math.inf
+    pause: float = 0.0
+    """Seconds between an answer and the next call of its connection."""
     latencies: list[float] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
     began: float = 0.0
@@ -145,7 +161,10 @@ class Client(asyncio.Protocol):
             self.load.firsts.append(time.perf_counter() - self.began)
         if self._whole():
             self.load.latencies.append(time.perf_counter() - self.began)
-            self.call()
+            if self.load.pause:
+                asyncio.get_running_loop().call_later(self.load.pause, self.call)
+            else:
+                self.call()
 
     def _head(self) -> bool:
         end = self.buffer.find(b"\r\n\r\n")

@@ -49,7 +49,7 @@ async def _decision(folder: Path, calls: int) -> float:
 
 async def _added(folder: Path, calls: int) -> float:
     rules = Rules(quotas=Quotas(limits=LIMITS))
-    identity, quota = Identity(), Quota(lambda _: SqliteLedger(folder))
+    identity, quota = Identity(folder), Quota(lambda _: SqliteLedger(folder))
     for stage in (identity, quota):
         stage.configure(rules)
     taken = []

@@ -21,15 +21,12 @@ ROOT = Path(__file__).parents[2]
 CONVERSATION = 70_000
 MESSAGE = 1_000
 """Characters of a conversation that an agent sends on every turn, and of the message a turn adds."""
-PAUSE = 0.05
-"""Seconds between two large new calls."""
 _WORDS = Path(__file__).with_name("load.py").read_text().split()
 _VALUES = ("ann{}@example.com", "+49 30 9018{:04}", "call me at 415555{:04} please", "4111 1111 1111 1111")
 
 
 async def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict[str, float]:
-    """Milliseconds (and microseconds for an event) of the stage's steps, medians over the rounds; the p99 of small
-    calls while large new ones are searched, by their p99 alone."""
+    """Milliseconds (and microseconds for an event) of the stage's steps, medians over the rounds."""
     say("redaction")
     rules = load(ROOT / "rules")
     stage = Redact(folder / "redaction", Finder())
@@ -43,8 +40,6 @@ async def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict
             first.append(await _request(stage, rules, turns))
             again.append(await _request(stage, rules, turns))
             new.append(await _request(stage, rules, [*turns, *conversation(1000 + seed, MESSAGE)]))
-        alone = await _others(stage, rules, rounds * 2.0, large=False)
-        beside = await _others(stage, rules, rounds * 2.0, large=True)
         event = await _restoring(stage, rules)
     finally:
         await stage.stop()
@@ -52,7 +47,6 @@ async def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict
         "first_70KB_ms": median(first) * 1e3,
         "repeated_70KB_ms": median(again) * 1e3,
         "new_1KB_ms": median(new) * 1e3,
-        "others_p99_ratio": beside / alone,
         "restored_event_us": event * 1e6,
     }
 
@@ -80,33 +74,6 @@ async def _request(stage: Redact, rules: Any, turns: Sequence[str]) -> float:
     began = time.perf_counter()
     await stage.request(x)
     return time.perf_counter() - began
-
-
-async def _others(stage: Redact, rules: Any, seconds: float, *, large: bool) -> float:
-    """The p99 of a small call known before, made every 2 ms, from when it was due; beside it large new ones or not."""
-    known, times = ["hello, how are you today?"], []
-    await _request(stage, rules, known)
-    stop = asyncio.Event()
-    # Made beforehand: what it takes to make them up would be counted as the stage's.
-    made = [_call(rules, conversation(10_000 + n)) for n in range(int(seconds / PAUSE) if large else 0)]
-
-    async def go_on() -> None:
-        for x in made:
-            if stop.is_set():
-                return
-            await stage.request(x)
-            await asyncio.sleep(PAUSE)
-
-    beside = asyncio.create_task(go_on()) if large else None
-    until = time.perf_counter() + seconds
-    while (due := time.perf_counter() + 0.002) < until:
-        await asyncio.sleep(0.002)
-        await _request(stage, rules, known)
-        times.append(time.perf_counter() - due)
-    stop.set()
-    if beside:
-        await beside
-    return sorted(times)[len(times) * 99 // 100]
 
 
 async def _restoring(stage: Redact, rules: Any, events: int = 3000) -> float:

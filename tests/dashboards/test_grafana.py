@@ -18,8 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from metered import exchange, said
 from mitmesh.control import Control
 from mitmesh.dialects.base import Usage
-from mitmesh.exchange import Action, Billing, Connection, ConnectionKind, Mode, Outcome
+from mitmesh.exchange import Action, Billing, Cached, Connection, ConnectionKind, Layer, Mode, Outcome
 from mitmesh.launch import ports
+from mitmesh.quotas.rows import Row
 from mitmesh.stages.metrics import Metrics
 
 DASHBOARD = Path(__file__).parents[2] / "dashboards" / "mitmesh.json"
@@ -28,6 +29,19 @@ CONFIG = """
 global: {{scrape_interval: 500ms, scrape_timeout: 400ms}}
 scrape_configs: [{{job_name: mitmesh, static_configs: [{{targets: ["{target}"]}}]}}]
 """
+CACHE = (
+    "entries",
+    "memory_entries",
+    "memory_bytes",
+    "flights",
+    "written",
+    "dropped",
+    "failures",
+    "evicted",
+    "set_aside",
+)
+UNSHOWN = {f"mesh_audit_{name}" for name in ("batches", "interrupted")}
+UNSHOWN |= {f"mesh_cache_{name}" for name in ("memory_bytes", "written", "evicted", "set_aside")}
 AUDIT = (
     "queued",
     "dropped",
@@ -62,6 +76,7 @@ def live(metrics: Metrics, times: int) -> None:
         x.identity.namespace = "search"
         x.times.own, x.times.stages = 0.0004, {"scope": 0.0001}
         x.times.first_token, x.times.done = x.times.received + 0.3, x.times.received + 1.0
+        x.cache = Cached(Layer.EXACT, saved=500)
         x.decide("policy", Action.REFUSE, "models", "no", mode=Mode.OBSERVE)
         metrics.finish(x)
     unknown = exchange(model="new", answer=said(model="new"))
@@ -71,6 +86,8 @@ def live(metrics: Metrics, times: int) -> None:
     metrics.watched.open_exchanges = lambda: 2
     metrics.watched.stage_failures = lambda: {"cache": times}
     metrics.watched.audit = lambda: {name: float(times) for name in AUDIT}
+    metrics.watched.quota = lambda: [Row("team-day", "tokens", "team=red", 900, 50, 0, 1_000, None)]
+    metrics.watched.cache = lambda: {name: float(times) for name in CACHE}
 
 
 def test_it_names_what_exists() -> None:
@@ -96,7 +113,7 @@ def test_every_metric_is_shown() -> None:
     live(metrics, 1)
     shown = " ".join(expr for _, expr, _ in targets())
     families = {family.name for family in text_string_to_metric_families(metrics.render().decode())}
-    assert {name for name in families if name not in shown} <= {"mesh_audit_batches", "mesh_audit_interrupted"}
+    assert {name for name in families if name not in shown} <= UNSHOWN
 
 
 def test_panels_do_not_overlap() -> None:

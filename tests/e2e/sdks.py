@@ -36,10 +36,13 @@ class Way:
     proxy: str | None = None
     base: str | None = None
     http2: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of each request."""
 
     def client(self, library: Any, answers: list[Any], *, asynchronous: bool) -> Any:
         """A client of httpx or httpx2 (the SDKs use either) that appends each response to `answers`."""
         options = {"verify": _context(self), "http2": self.http2, "proxy": self.proxy, "timeout": 20.0}
+        options["headers"] = dict(self.headers)
         if asynchronous:
 
             async def note(response: Any) -> None:

@@ -21,6 +21,7 @@ from e2e.conftest import reachable
 from e2e.mesh import RAW_TEXT, WAYS, Mesh
 from e2e.provider import Provider, Script, wait_for
 from e2e.sdks import KEY, KINDS, QUESTION, Kind
+from mitmesh.launch.quota import settings
 from mitmesh.quotas.in_redis import RedisLedger
 from quotas.conftest import start_redis
 
@@ -200,10 +201,15 @@ def test_a_changed_file_applies_and_keeps_the_counts(
 ) -> None:
     """Within a second or so, without a restart; and the counts are on disk when the process is killed."""
     limits = "limits: [{{id: calls, unit: requests, limit: {}, per: month, user: each}}]\n"
-    local = {"mesh.yaml": RAW_TEXT, "identities.yaml": TRUST, "quotas.yaml": limits.format(2)}
-    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local).start()
+    who = TRUST + "networks: [{network: 127.0.0.1/32, team: red}]\n"
+    local = {"mesh.yaml": RAW_TEXT, "identities.yaml": who, "quotas.yaml": limits.format(2)}
+    flags = ["--set", "mesh_team_limits=red=1000000", "--set", "mesh_warn_at=50"]  # as scripts/run --team-limit
+    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local, options=flags).start()
     try:
+        assert [limit.id for limit in settings(mesh.data).limits] == ["team-limit:red", "calls"]
         assert [post(mesh, user).status_code for _ in range(3)] == [200, 200, 429]
+        count = "select 1 from counts where key like 'team-limit:red%'"
+        wait_for(lambda: mesh.rows(count, database="quota"), "a count of the flag's limit")
         mesh.overlay("quotas.yaml", limits.format(3))
         wait_for(lambda: "are in force" in mesh.log(), "the new rules")
         assert [post(mesh, user).status_code for _ in range(2)] == [200, 429]
@@ -261,8 +267,8 @@ async def test_two_machines_share_a_limit(
     """200 calls at once through two processes: exactly the 50 that fit. What a killed one held is settled in time."""
     server, url = start_redis(tmp_path)
     local = {"mesh.yaml": RAW_TEXT, "identities.yaml": TRUST, "quotas.yaml": FLEET}
-    settings: dict[str, Any] = {"resolve": names, "trust": authority.ca, "local": local}
-    meshes = [Mesh(tmp_path / name, environ={"MESH_TEST_REDIS": url}, **settings).start() for name in "ab"]
+    shared: dict[str, Any] = {"resolve": names, "trust": authority.ca, "local": local}
+    meshes = [Mesh(tmp_path / name, environ={"MESH_TEST_REDIS": url}, **shared).start() for name in "ab"]
     ledger = RedisLedger(url)
     try:
         who = {"x-mesh-user": user, "x-mesh-tool": "burst"}

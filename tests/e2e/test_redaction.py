@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus, urlsplit
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from e2e.conftest import MakeMesh
 from e2e.mesh import WAYS, Mesh
 from e2e.provider import Provider, Script, wait_for
 from e2e.sdks import KEY, QUESTION, Kind, ask
-from redaction.positions import REQUESTS, VALUE
+from redaction.positions import NUMBER, REQUESTS, VALUE, Sent
 
 ADDRESS = "maria.lopez@northwind-traders.com"
 REDACTED = "audit:\n  content: redacted\n"
@@ -85,27 +87,51 @@ def test_stream_keeps_its_pace(redacting: Mesh, provider: Provider) -> None:
 def placed(value: Any, canary: str) -> Any:
     """A document of redaction.positions with the canary in its value's place."""
     if isinstance(value, str):
-        return value.replace(json.dumps(VALUE)[1:-1], canary).replace(VALUE, canary)
+        for said in (VALUE, *(json.dumps(VALUE)[1:-1], json.dumps(json.dumps(VALUE)[1:-1])[1:-1])[::-1]):
+            value = value.replace(said, canary)
+        return value.replace(quote(VALUE), quote(canary)).replace(quote_plus(VALUE), quote_plus(canary))
     if isinstance(value, list):
         return [placed(item, canary) for item in value]
-    return {key: placed(item, canary) for key, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {placed(key, canary): placed(item, canary) for key, item in value.items()}
+    return value
 
 
-def canaries() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """A marked address for every position of every dialect: the address, the dialect, the body."""
+@dataclass(frozen=True)
+class Marked:
+    """A call with a marked address in one position."""
+
+    canary: str
+    dialect: str
+    url: str
+    body: bytes
+    kind: str = "application/json"
+
+    @property
+    def chats(self) -> bool:
+        """Can it be asked to stream, and does the test's provider answer as its API does?"""
+        return self.dialect in ("openai_chat", "openai_responses", "anthropic") and self.url == HOSTS[self.dialect]
+
+
+def canaries() -> Iterator[Marked]:
+    """A marked address for every position of every dialect."""
     for dialect, cells in REQUESTS.items():
-        for number, doc in enumerate(cells.values()):
-            if isinstance(doc, dict):
-                canary = f"canary.{dialect.replace('_', '')}{number}@northwind-traders.com"
-                yield canary, dialect, placed(doc, canary)
-        if dialect not in ("openai_embeddings", "generic"):
-            canary = f"canary.{dialect.replace('_', '')}name@northwind-traders.com"
-            yield canary, dialect, {**placed(next(iter(cells.values())), canary), "unknown": {canary: {"x": 1}}}
+        for number, cell in enumerate(cells.values()):
+            if isinstance(cell, str):
+                continue
+            canary = f"canary.{dialect.replace('_', '')}{number}@northwind-traders.com"
+            call = cell if isinstance(cell, Sent) else Sent(cell)
+            path, host = placed(call.path, canary), HOSTS[dialect]
+            url = f"https://{urlsplit(host).netloc}{path}" if path.startswith("/") else host + path
+            body = placed(call.body, canary)
+            raw = body if isinstance(body, str) else json.dumps(body)
+            yield Marked(canary, dialect, url, raw.encode(), call.kind)
 
 
 def canary_in(text: bytes) -> list[bytes]:
     """What of a canary is there, in clear or in the encodings in which a text may be written down."""
-    return re.findall(rb"canary\.[a-z0-9]+(?:@|%40|\\u0040|&#64;)", text, re.IGNORECASE)
+    found = re.findall(rb"canary\.[a-z0-9]+(?:@|%40|\\u0040|&#64;)", text, re.IGNORECASE)
+    return found + re.findall(rb"%d" % NUMBER, text)
 
 
 def written(folder: Path) -> Iterator[tuple[Path, bytes]]:
@@ -123,21 +149,18 @@ def test_canary(make_mesh: MakeMesh, provider: Provider) -> None:
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     refused: list[int] = []
     with mesh.way("forward-h1").client(httpx, [], asynchronous=False) as http:
-        for canary, dialect, doc in canaries():
-            answer = http.post(HOSTS[dialect], json=doc, headers=headers)
+        for call in canaries():
+            headers["content-type"] = call.kind
+            answer = http.post(call.url, content=call.body, headers=headers)
             assert answer.status_code in (200, 404), answer.text
-            if dialect in ("openai_chat", "openai_responses", "anthropic"):
-                http.post(HOSTS[dialect], json={**doc, "stream": True}, headers=headers)
-                provider.script(Script(status=500, body=b'{"error": {"message": "no <EMAIL_1>", "type": "x"}}'))
-                failed = http.post(HOSTS[dialect], json=doc, headers=headers)
-                assert failed.status_code == 500
-                broken = json.loads(json.dumps(doc).replace(canary, f"BOOM {canary}"))
-                refused.append(http.post(HOSTS[dialect], json=broken, headers=headers).status_code)
-                for bad in (json.dumps(doc).encode()[:-1], json.dumps(doc).encode().replace(b"canary", b"\xffcanary")):
-                    refused.append(http.post(HOSTS[dialect], content=bad, headers=headers).status_code)  # aisix 1016
+            provider.script(Script(status=500, body=b'{"error": {"message": "no <EMAIL_1>", "type": "x"}}'))
+            assert http.post(call.url, content=call.body, headers=headers).status_code == 500
+            refused += _failing(http, call, headers)
+            if call.chats:
+                http.post(call.url, json={**json.loads(call.body), "stream": True}, headers=headers)
         _aborts(http, provider, headers)
-    assert set(refused) == {503, 400}
-    assert len(provider.calls) > 60
+    assert set(refused) == {503, 400, 404}
+    assert len(provider.calls) > 200
     assert not [canary for seen in provider.calls for canary in canary_in(seen.body + seen.target.encode())]
     said = mesh.control("/metrics") + mesh.control("/health")
     _in_flight(mesh, provider, headers)
@@ -146,6 +169,16 @@ def test_canary(make_mesh: MakeMesh, provider: Provider) -> None:
     assert {path.name: found for path, text in written(mesh.folder) if (found := canary_in(text))} == {}
     assert b"<EMAIL_1>" in (mesh.data / "content.db").read_bytes()
     assert "stage redact failed in request: ValueError" in mesh.log()
+
+
+def _failing(http: httpx.Client, call: Marked, headers: dict[str, str]) -> Iterator[int]:
+    """The statuses of the same call where the finder fails, where it is cut, and with bytes that are no text (aisix
+    1016). On paths of no known API the last two are read as texts, and the provider knows no such path."""
+    said = re.sub(rb"canary\.", b"BOOM canary.", call.body)
+    yield http.post(call.url, content=said, headers=headers).status_code
+    for bad in (call.body[:-1], call.body.replace(b"canary", b"\xffcanary", 1)):
+        if call.kind == "application/json" or b"\xff" in bad:
+            yield http.post(call.url, content=bad, headers=headers).status_code
 
 
 def _aborts(http: httpx.Client, provider: Provider, headers: dict[str, str]) -> None:

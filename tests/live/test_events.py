@@ -9,7 +9,7 @@ import pytest
 
 from audits import answered, exchange
 from mitmesh.dialects.base import Kind, Part
-from mitmesh.exchange import Action, Mode, Origin, Outcome
+from mitmesh.exchange import Action, Cached, Layer, Mode, Outcome
 from mitmesh.live.events import NAMES, events
 
 REFUSE, REDACT, WARN, ALLOW = Action.REFUSE, Action.REDACT, Action.WARN, Action.ALLOW
@@ -40,18 +40,23 @@ def test_verdicts(stage: str, action: Action, mode: Mode, names: list[str]) -> N
 
 
 @pytest.mark.parametrize(
-    ("origin", "loaded", "names"),
+    ("cached", "names"),
     [
-        (Origin.CACHE, True, ["cache_hit", "llm_call"]),
-        (Origin.PROVIDER, True, ["cache_miss", "llm_call"]),
-        (Origin.PROVIDER, False, ["llm_call"]),
+        (Cached(Layer.SEMANTIC, "01ABC", 60, 0.97, 1200), ["cache_hit", "llm_call"]),
+        (Cached(Layer.MISS), ["cache_miss", "llm_call"]),
+        (Cached(Layer.OFF, reason="operation models"), ["llm_call"]),
+        (None, ["llm_call"]),
     ],
 )
-def test_cache(origin: Origin, loaded: bool, names: list[str]) -> None:
-    """A miss is told only where there is a cache."""
+def test_cache(cached: Cached | None, names: list[str]) -> None:
+    """A hit with its layer, similarity, age, source and what it saved; a miss only where the cache was asked."""
     x = answered(exchange())
-    x.origin, x.times.stages = origin, {"cache": 0.001} if loaded else {}
-    assert [event["event"] for event in events(x)] == names
+    x.cache = cached
+    told = list(events(x))
+    assert [event["event"] for event in told] == names
+    if names[0] == "cache_hit":
+        found = [told[0][name] for name in ("layer", "similarity", "age_s", "source", "saved_microusd")]
+        assert found == ["semantic", 0.97, 60, "01ABC", 1200]
 
 
 def test_nothing_but_metadata() -> None:

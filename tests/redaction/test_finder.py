@@ -87,6 +87,36 @@ async def test_new_rules_forget_and_replace(fake: Finder) -> None:
     assert FakePool.made[0].stopped and FakePool.made[1].asked == ["a@b"]
 
 
+async def test_calls_while_rules_change_find_or_fail(fake: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever moment of a renewal a call comes in, it has the findings of the old rules or the new, or fails."""
+
+    async def run(self: FakePool, jobs: Sequence[Sequence[str]]) -> list[list[Any]]:
+        await asyncio.sleep(0.001)
+        if self.stopped:
+            raise FinderFailed("the pool was stopped")
+        return [[[(0, 1, "AT", "at", 1.0)] for _ in job] for job in jobs]
+
+    monkeypatch.setattr(FakePool, "run", run)
+
+    async def calls() -> list[list[Any]]:
+        found: list[list[Any]] = []
+        for _ in range(100):
+            try:
+                found += await fake.find([f"@{len(found)}"])
+            except FinderFailed:
+                continue
+        return found
+
+    async def changes() -> None:
+        for n in range(40):
+            fake.configure(Rules(pii=RULES.pii.model_copy(update={"never": [str(n)]})))
+            await asyncio.sleep(0.002)
+
+    *all_found, _ = await asyncio.gather(calls(), calls(), changes())
+    assert all(found for each in all_found for found in each) and all_found[0]
+    assert len(FakePool.made) > 5
+
+
 async def test_other_actions_are_no_other_search(fake: Finder) -> None:
     """Changing what is done with findings starts no process and forgets nothing."""
     fake.configure(Rules(pii=RULES.pii.model_copy(update={"action": "mask"})))

@@ -38,6 +38,43 @@ def test_emails(text: str, found: list[str]) -> None:
     assert spans(personal.emails, text) == found
 
 
+ANN = "ann@example.com"
+SHAPES = [
+    "Ann.Lee+tag@sub.example.co.uk", "a_b-c@ex-ample.org", "ANN@EXAMPLE.COM", "ann@example.museum",
+    "1234567@example.com", "x@y.io", "ann.lee@example.travel", "ann%40example.com", "ann@xn--bcher-kva.example.com",
+    "ann@bücher.de", "jörg@example.de", "ann..lee@example.com", "ann-@example.com", "ann@example.co",
+    '"ann lee"@example.com',
+    '"ann.o\'neil"@example.com', "ann@[192.0.2.7]", "ann@[IPv6:2001:db8::7]", "a@b.c.d.example.com", "ann'@example.com",
+]  # fmt: skip
+AROUND = [
+    "<{}>", "mailto:{}?subject=x", '"Ann" <{}>', "({})", "{}.", "to:{};", "https://{}/", "user={}&x", "{}\\n", "'{}'",
+    "`{}`", "{}'s", "*{}*", "|{}|", "{}/home", "smtp://{}", "{}:25", "x\t{}\tx", "E-Mail:{}", "{}>", "-{}", "{}-",
+    "a/{}", "x={}", '{{"e":"{}"}}', "{},", "[{}]", "«{}»", "{}!", "{}…",
+]  # fmt: skip
+NONE = [
+    "@example.com", "ann@", "ann@localhost", "v1.2@3.4", "npm i @scope/pkg@1.2.3", '{"a": "x"}@y', 'f("x")@[1, 2]',
+    "m@[300.1.1.1]", "a@[b]", '"x"@y', "x@[::g]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shapes_of_emails(shape: str) -> None:
+    """Whatever an address looks like, all of it is found."""
+    assert spans(personal.emails, f"write to {shape} today") == [shape]
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_emails_wherever_they_stand(around: str) -> None:
+    """And whatever stands around it is not taken along."""
+    assert spans(personal.emails, around.format(ANN)) == [ANN]
+
+
+@pytest.mark.parametrize("text", NONE)
+def test_no_emails(text: str) -> None:
+    """Not everything with an @ is one."""
+    assert spans(personal.emails, text) == []
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -47,6 +84,10 @@ def test_emails(text: str, found: list[str]) -> None:
         ("3782 822463 10005", ["3782 822463 10005"]),
         ("4111111111111112 1700000000000 0000000000000000", []),
         ("41111 11111 111111", []),
+        ("4532.0151.1283.0366", ["4532.0151.1283.0366"]),
+        ("n=4.111111111111111e15, 4.111111111111111E+15", ["4.111111111111111e15", "4.111111111111111E+15"]),
+        ("4111111111111111.0", ["4111111111111111.0"]),
+        ("4.111111111111112e15 4111111111111112.0 1.234567890123456e10 4111111111111111.5", []),
         ("a4111111111111111f 0.4111111111111111", []),
     ],
 )

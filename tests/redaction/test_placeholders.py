@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mitmesh.redaction.nesting import Nesting
 from mitmesh.redaction.placeholders import Names, Table, literals
 
 TABLE = Table({"EMAIL_1": "ann@example.com", "EMAIL_10": "bob@example.com", "PERSON_1": 'Ann "A" O\\Neil\n'})
@@ -50,14 +51,14 @@ def test_restore(said: str, restored: str) -> None:
 def test_restore_in_json(left: str, right: str) -> None:
     """Within JSON a value is escaped, so that the document says exactly the value."""
     said = f'{{"to": "{left}PERSON_1{right}"}}'
-    assert json.loads(TABLE.restore(said, is_json=True)) == {"to": TABLE.values["PERSON_1"]}
+    assert json.loads(TABLE.restore(said, Nesting())) == {"to": TABLE.values["PERSON_1"]}
 
 
 def test_restore_in_json_in_json() -> None:
     """So it is in JSON within JSON."""
     inner = json.dumps({"to": "<PERSON_1>"}).replace("<", "\\u003c").replace(">", "\\u003e")
     said = json.dumps({"body": inner})
-    assert json.loads(json.loads(TABLE.restore(said, is_json=True))["body"]) == {"to": TABLE.values["PERSON_1"]}
+    assert json.loads(json.loads(TABLE.restore(said, Nesting()))["body"]) == {"to": TABLE.values["PERSON_1"]}
 
 
 @pytest.mark.parametrize(("left", "right"), FORMS)

@@ -57,6 +57,16 @@ CASES = [
     ("pplx-" + an(48), "{}"),
     ("hf_" + letters(34), "login --token {}"),
     ("ghp_" + an(36), "{}"),
+    ("vE4vn72TqkqecFzIwaQOHIa7", "token = '{}'"),
+    ("vcp_" + an(56), "{}"),
+    ("tskey-auth-" + an(12) + "-" + an(32), "{}"),
+    ("CCIPAT_" + an(22) + "_" + hx(40), "{}"),
+    ("tgp_v1_" + an(43), "{}"),
+    ("e2b_" + hx(40), "{}"),
+    ("sk_" + hx(48), "{}"),
+    ("eyJrIjoi" + an(80), "{}"),
+    ("AAAA_" + an(38), "dropbox: " + letters(11) + "A" * 10 + "{}"),
+    (an(30), "curl -H 'Authorization: {}' https://api.example.com"),
     ("github_" + "pat_" + an(22) + "_" + an(59), "{}"),
     ("glpat-" + an(20), "{}"),
     ("npm_" + an(36), "//r/:_authToken={}"),
@@ -126,6 +136,35 @@ CASES = [
 ]
 
 
+FORMS = [
+    '{}_token = "{}"', '"{}_secret": "{}"', "{}Secret => '{}'", '{}_token ?= "{}"', '${}_token .= "{}"',
+    'System.setProperty("{}_TOKEN", "{}")', "<{}Token>{}</{}Token>", 'let {}Token: String = "{}"',
+    'var {}_token string = "{}"', 'private String {}Secret="{}";', "{}-token: {}", "{}_token := `{}`",
+]  # fmt: skip
+"""How languages and files give a name its value."""
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["client", "datadog", "ALIBABA", "fastly"])
+def test_assigned_in_every_form(shipped: Patterns, form: str, name: str) -> None:
+    """A secret is found by its name however it is given: code, XML, a call's arguments."""
+    secret = hx(32)
+    text = form.replace("{}", name, 1).replace("{}", secret, 1).replace("{}", name)
+    assert any(text[each.start : each.end] == secret for each in shipped.find(text)), text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['t("token_count", "prompt_tokens")', "<key>CFBundleIdentifier</key>", "let key: String = names", "var key string",
+     '("secret", "sha256")', "<token>name</token>", 'auth.login("user", "read:org")', "public_key, private_key",
+     "authorization: none", "Authorization: Bearer", "sk_buff_head_init", "napi_create_string_utf8",
+     "e2b_template_name", "napi_" + "get_value_string_" * 4],
+)  # fmt: skip
+def test_such_forms_of_nothing(shipped: Patterns, text: str) -> None:
+    """The same forms around what is no secret."""
+    assert shipped.find(text) == []
+
+
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Patterns:
     folder = tmp_path_factory.mktemp("shipped") / "rules"
@@ -160,7 +199,8 @@ def test_long_keys_and_endless_ones(shipped: Patterns) -> None:
     "text",
     ["a" * 100_000, "-" * 100_000, "key=" * 25_000, "://:" * 25_000, "password " * 10_000, "curl -u " * 10_000,
      "eyJ" * 30_000, "eyJaaaaaaaaaaaaaaa." * 5_000, "-----BEGIN PRIVATE KEY-----" * 3_000, "xoxb-1-" * 15_000,
-     "aws secret key " * 7_000, "Server=;" * 12_000, "A" * 100_000, "a_" * 50_000, "1" * 100_000, "sonar" * 20_000],
+     "aws secret key " * 7_000, "Server=;" * 12_000, "A" * 100_000, "a_" * 50_000, "1" * 100_000, "sonar" * 20_000,
+     "token>" * 16_000, "adobe" * 20_000, '"key",' * 16_000, "authorization:" * 7_000, "key: String" * 9_000],
     ids=lambda text: text[:12],
 )  # fmt: skip
 def test_no_text_takes_long(shipped: Patterns, text: str) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from mitmesh.redaction.vault import LARGEST, Vault
+from mitmesh.stages.redact import Redact
 from mitmesh.store.errors import AuditError
+from redactions import Finder
 
 NAMES = {"EMAIL_1": "ann@example.com"}
 
@@ -109,3 +111,28 @@ async def test_damaged_key(tmp_path: Path) -> None:
     (tmp_path / "vault.key").write_bytes(os.urandom(5))
     with pytest.raises(AuditError):
         await Vault(tmp_path).start()
+
+
+async def test_full_disk(vault: Vault) -> None:
+    """What a full disk does not take is counted and forgotten, memory does not grow; with room again all is as ever."""
+    (pages,) = vault._conn.execute("pragma page_count").fetchone()
+    vault._conn.execute(f"pragma max_page_count={pages}")
+    for turn in range(5):
+        vault.save("k", [f"r{turn}"], {"X_1": "x" * 50_000})
+    vault._thread.submit(lambda: None).result(10)
+    assert (vault.failures, vault._unwritten, await vault.load("k", "r0")) == (5, {}, None)
+    vault._conn.execute("pragma max_page_count=100000")
+    vault.save("k", ["r9"], NAMES)
+    again = await reopened(vault)
+    assert await again.load("k", "r9") == NAMES
+    await again.stop()
+
+
+@pytest.mark.parametrize("name", ["vault.db", "vault.key", "hash.key"])
+async def test_a_file_that_cannot_be_used(name: str, tmp_path: Path) -> None:
+    """The stage does not start without its keys and its vault, so no call is served."""
+    (tmp_path / name).mkdir()
+    stage = Redact(tmp_path, Finder())
+    with pytest.raises((OSError, sqlite3.Error)):
+        await stage.start()
+    await stage.stop()

@@ -1,18 +1,28 @@
 from __future__ import annotations
 
+import base64
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mitmproxy.http import Headers
 
+from mitmesh.attest.jwt import Claimed
+from mitmesh.attest.keys import Key
+from mitmesh.attest.podinfo import PodInfo
 from mitmesh.cgroups import Owner
 from mitmesh.dialects.base import Call, Dialect, Operation
-from mitmesh.exchange import Exchange, Target
+from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.kernel import Caller
 from mitmesh.pods import Pod
-from mitmesh.rules import HostRule, Identities, NetworkIdentity, Rules
+from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules
+from mitmesh.rules.identities import CertificateIdentity, Kubernetes
 from mitmesh.stages.identity import Identity, take_claims
 
+NOWHERE = Path("/nowhere")
+"""No file of keys: the stage was not started."""
 RULES = Rules(
     identities=Identities(
         networks=[NetworkIdentity(network="10.1.0.0/16", team="build", namespace="ci")],
@@ -69,7 +79,7 @@ async def test_who_calls(
 ) -> None:
     """The network is believed first, headers only from those who are trusted, the User-Agent last."""
     x = exchange(client, **headers)
-    await Identity().request(x)
+    await Identity(NOWHERE).request(x)
     found = {name: getattr(x.identity, name) for name in ("team", "user", "tool", "tool_version", "namespace")}
     assert {name: value for name, value in found.items() if value} == expected
     assert x.identity.sources == sources
@@ -90,7 +100,7 @@ async def test_nothing_that_identifies_leaves(client: str) -> None:
             (b"Accept", b"kept"),
         ]
     )
-    await Identity().request(x)
+    await Identity(NOWHERE).request(x)
     assert x.headers.fields == ((b"X-Meshed", b"kept"), (b"x-api-key", b"kept"), (b"Accept", b"kept"))  # type: ignore[attr-defined]
 
 
@@ -142,8 +152,91 @@ async def test_the_kernel_comes_first(who: Caller, expected: dict[str, str]) -> 
     """What the kernel attests no header and no network contradicts; what it does not know, others may say."""
     x = exchange("10.1.0.1", X_Mesh_User="ada")
     x.caller = who
-    await Identity().request(x)
+    await Identity(NOWHERE).request(x)
     found = {name: getattr(x.identity, name) for name in ("process", "user", "namespace", "pod", "service_account")}
     others = {"user": "ada", "namespace": "ci"} | expected
     assert {name: value for name, value in found.items() if value} == others
     assert {name for name, source in x.identity.sources.items() if source == "kernel"} == set(expected)
+
+
+SOURCES = ("kubernetes", "certificate", "jwt", "key", "proxy", "network", "header", "default")
+"""Those that name a team, the strongest first."""
+MK, PROXY_MK = "mk-" + "A" * 43, "mk-" + "B" * 43
+
+
+def attested_by(*sources: str) -> tuple[Identity, Exchange]:
+    """A stage and a call in which these say each its own team, named like itself."""
+    rules = Rules(
+        identities=Identities(
+            networks=[NetworkIdentity(network="10.0.0.0/8", team="network")] if "network" in sources else [],
+            trust_headers_from=["10.0.0.0/8"],
+            kubernetes=Kubernetes(team_label="team"),
+            unknown_team="default" if "default" in sources else None,
+        )
+    )
+    stage = Identity(NOWHERE)
+    x = exchange("10.2.0.1")
+    x.rules, x.headers = rules, {}
+    if "kubernetes" in sources:
+        pod = PodInfo("ns", "web", "u", "sa", "Deployment/web", {"team": "kubernetes"}, None)
+        stage.pods = SimpleNamespace(find=lambda _: pod)  # type: ignore[assignment]
+    if "certificate" in sources:
+        named = CertificateIdentity(name="*", team="certificate")
+        stage._certificates = SimpleNamespace(find=lambda *_: named)  # type: ignore[assignment]
+        x.certificates = (b"der",)
+    if "jwt" in sources:
+        x.headers["x-mesh-token"] = "token"
+    if "key" in sources:
+        x.headers["authorization"] = f"Bearer {MK}"
+    if "proxy" in sources:
+        x.proxy_credential = "Basic " + base64.b64encode(f"me:{PROXY_MK}".encode()).decode()
+    if "header" in sources:
+        x.headers["x-mesh-team"] = "header"
+
+    async def verify(_: str) -> Claimed:
+        return Claimed("jwt", None, None, (), 0)
+
+    stage.tokens = SimpleNamespace(verify=verify, is_ours=lambda _: False)  # type: ignore[assignment]
+    found = {MK: "key", PROXY_MK: "proxy"}
+    stage.keys = SimpleNamespace(  # type: ignore[assignment]
+        find=lambda text: Key(found[text], found[text], None, None, (), (), 0, None, None, "")
+    )
+    return stage, x
+
+
+@pytest.mark.parametrize(("strong", "weak"), itertools.combinations(SOURCES, 2))
+async def test_a_weaker_source_never_overrides(strong: str, weak: str) -> None:
+    """Of any two sources the stronger one says the team, and nothing that identified the caller is left."""
+    stage, x = attested_by(strong, weak)
+    await stage.request(x)
+    assert (x.identity.team, x.identity.sources["team"]) == (strong, strong)
+    assert x.headers == {} and not x.refusal
+
+
+async def test_all_at_once() -> None:
+    """Each field has the strongest source that knows it."""
+    stage, x = attested_by(*SOURCES)
+    await stage.request(x)
+    who = x.identity
+    assert (who.team, who.namespace, who.owner, who.key) == ("kubernetes", "ns", "Deployment/web", "key")
+    assert x.credential is None and x.wants_key
+
+
+@pytest.mark.parametrize(
+    ("rules", "team", "status"),
+    [
+        ({}, None, None),
+        ({"unknown_team": "guests"}, "guests", None),
+        ({"unknown": "refuse"}, None, 401),
+    ],
+)
+async def test_who_is_not_known(rules: dict[str, Any], team: str | None, status: int | None) -> None:
+    """Callers of whom nothing is known are let in, given a team, or refused; observed, they are let in."""
+    for mode in Mode:
+        x = exchange("192.0.2.1")
+        x.rules = Rules(identities=Identities(**rules), mesh=Mesh(mode=mode))
+        await Identity(NOWHERE).request(x)
+        assert x.identity.team == team
+        wanted = status if mode is Mode.ENFORCE else None
+        assert (x.refusal.status if x.refusal else None) == wanted
+        assert bool(x.verdicts) is (status is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mitmesh import tokens
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Answer, Call, Operation, Usage
 from mitmesh.exchange import Billing, Exchange, Identity, Origin, Outcome, Reply, Target
+from mitmesh.quotas import in_sqlite
 from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
 from mitmesh.rules import HostRule, Prices, Rules
 from mitmesh.rules.models import Price
@@ -344,6 +346,45 @@ async def test_a_damaged_ledger_refuses_and_recovers(house: House) -> None:
     path.unlink()
     assert (await house.ask()).refusal is None
     assert "problem" not in house.stage.health()
+
+
+async def test_a_locked_ledger_refuses_and_recovers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody holds the file: 503; what ended meanwhile is settled when it is free."""
+    monkeypatch.setattr(in_sqlite, "BUSY_MS", 50)
+    house.limit(TEAM)
+    x = await house.ask()
+    other = sqlite3.connect(house.folder / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    late = await house.ask()
+    assert late.refusal and late.refusal.status == 503
+    await house.done(x, Usage(prompt=21))
+    await house.end(late)
+    other.execute("ROLLBACK")
+    other.close()
+    books = house.stage._books
+    assert books and books.problem and "locked" in books.problem
+    await house.stage.stop()
+    ledger = SqliteLedger(house.folder, house.clock)
+    assert [(c.used, c.reserved) for c in await ledger.counts()] == [(21, 0)]
+    await ledger.close()
+
+
+async def test_a_full_disk_refuses(house: House) -> None:
+    """What cannot be written down does not pass."""
+    house.limit(TEAM)
+    x = await house.ask()
+    books = house.stage._books
+    assert books and isinstance(books.ledger, SqliteLedger) and books.ledger._conn
+    pages = books.ledger._conn.execute("PRAGMA page_count").fetchone()[0]
+    books.ledger._conn.execute(f"PRAGMA max_page_count={pages}")
+    seen = []
+    for number in range(200):
+        seen.append((await house.ask(team=f"a-team-of-a-rather-long-name-{number}")).refusal)
+        if seen[-1]:
+            break
+    assert seen[-1] and seen[-1].status == 503
+    assert (await house.ask(team="later")).refusal is None, "opened anew, there is room again"
+    await house.done(x)
 
 
 async def test_stop_settles(house: House) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,19 @@ async def test_model(stage: Redact, model: str, mode: Mode) -> None:
     await stage.request(x)
     assert model not in (x.call.model or "") and (x.call.model or "").startswith("<")
     assert (model.encode() in sent(x)) is (mode is Mode.OBSERVE)
+
+
+@pytest.mark.parametrize("came", [True, False])
+async def test_claims_when_it_fails(stage: Redact, came: bool) -> None:
+    """Where the finder fails, or the call was refused before it came here, audit and metrics see neither name."""
+    stage.finder = Finder(fails=FinderFailed("no"))
+    x = exchange("openai_chat", {"model": "sk-abcdefghijkl", "messages": [{"role": "user", "content": "hi"}]})
+    x.call.session = ANN
+    if came:
+        with pytest.raises(FinderFailed):
+            await stage.request(x)
+    stage.finish(x)
+    assert (x.call.model, x.call.session) == (None, None)
 
 
 async def test_session(stage: Redact) -> None:
@@ -611,6 +625,30 @@ async def test_unknown_history(stage: Redact) -> None:
     left, read = await turn(stage, responses(BOB, previous_response_id="gone"), "<EMAIL_1>", "r9")
     assert read == "<EMAIL_1>"
     assert int(left.removeprefix("<EMAIL_").removesuffix(">")) >= 10_000
+
+
+async def test_vault_on_a_full_disk(stage: Redact) -> None:
+    """Names that could not be kept: the conversation goes on, no value leaves, and none is restored wrongly."""
+    conn = stage.vault._conn
+    conn.execute(f"pragma max_page_count={conn.execute('pragma page_count').fetchone()[0]}")
+    many = " ".join(f"a{n}@example.com" for n in range(2000))
+    await turn(stage, responses(f"{ANN} {many}"), "x", "r1")
+    stage.vault._thread.submit(lambda: None).result(10)
+    left, read = await turn(stage, responses(f"{BOB} {ANN}", previous_response_id="r1"), "<EMAIL_1>", "r2")
+    assert read == "<EMAIL_1>" and "@" not in left and "<EMAIL_1>" not in left
+    assert "writes to the vault failed" in stage.health()["warning"]
+
+
+async def test_vault_that_cannot_be_read(stage: Redact, tmp_path: Path) -> None:
+    """An entry that is not whole is an error, for which the engine refuses the call; nothing is stored of it."""
+    await turn(stage, responses(ANN), "<EMAIL_1>", "r1")
+    stage.vault._thread.submit(lambda: None).result(10)
+    stage.vault._conn.execute("update names set sealed = zeroblob(40)")
+    x = exchange("openai_responses", responses(BOB, previous_response_id="r1"), "/v1/responses")
+    x.credential = "k"
+    with pytest.raises(sqlite3.DatabaseError):
+        await stage.request(x)
+    assert x.notes[STORED_TEXTS].get(("input",)) == WITHHELD
 
 
 async def test_vault_knows_before_the_stream_ends(stage: Redact) -> None:

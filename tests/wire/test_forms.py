@@ -47,16 +47,26 @@ def test_fields() -> None:
     [
         (b"\0", "text/plain"),
         (b"\x0a\x05hello", "application/grpc"),
-        (b"\xff", ""),
         (b"no boundary", MULTIPART),
         (UPLOAD[:-20], MULTIPART),
-        (b"a=\xc3\xa4", "application/x-www-form-urlencoded"),
+        (b"a=\xc3\xa4\0", "application/x-www-form-urlencoded"),
         (b"&".join([b"a=b"] * MOST_PIECES), "application/x-www-form-urlencoded"),
     ],
 )
 def test_not_read(raw: bytes, kind: str) -> None:
     """What is no text, not whole, or too much is not read."""
     assert read_form(raw, kind) is None
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", MULTIPART])
+def test_bytes_of_no_encoding_hide_nothing(kind: str) -> None:
+    """What stands beside a byte that is no UTF-8 is read, and can be replaced (aisix 1016)."""
+    raw = UPLOAD.replace(b"bob@", b"\xffbob@") if kind == MULTIPART else b"a=\xffbob@example.com\xfe&b=\xc3\xa4"
+    body = read_form(raw, kind)
+    assert body is not None
+    at = next(n for n, text in enumerate(body.doc) if text.startswith("bob@example.com"))
+    body.set((at,), body.doc[at].replace("bob@example.com", "<EMAIL_1>"))
+    assert body.render() == raw.replace(b"bob@example.com", b"<EMAIL_1>")
 
 
 def test_no_such_place() -> None:

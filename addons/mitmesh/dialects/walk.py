@@ -141,5 +141,12 @@ def sse(value: Any, name: str | None = None) -> bytes:
 
 
 def words(text: str) -> list[str]:
-    """The text in pieces that each end with a word's trailing space; joined they are the text."""
-    return _WORD.findall(text)
+    """The text in pieces that each end with a word's trailing space; joined they are the text. A piece is a word, or in
+    a long text several: an event for each word would take seconds to write."""
+    if len(text) <= _WORD_BY_WORD:
+        return _WORD.findall(text)
+    return re.findall(rf"[\s\S]{{{len(text) // _PIECES}}}\S*\s*|[\s\S]+", text)
+
+
+_WORD_BY_WORD, _PIECES = 2_000, 256
+"""Characters of a text that is given word by word, and about how many pieces a longer one becomes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mitmesh.exchange import Action, Billing, Mode, Origin
+from mitmesh.exchange import Action, Billing, Layer, Mode
 from mitmesh.store.rows import short, stamp
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ def events(x: Exchange) -> Iterator[Event]:
     for verdict in x.verdicts:
         if name := _name(verdict):
             yield {"event": name, **facts, "rule": short(verdict.rule_id), "mode": verdict.mode.value}
-    if x.origin is Origin.CACHE:
-        yield {"event": "cache_hit", **facts}
-    elif x.forwarded and "cache" in x.times.stages:
+    if (had := x.cache) and had.hit:
+        found = {"layer": had.layer.value, "similarity": had.similarity, "age_s": had.age, "source": had.source}
+        yield {"event": "cache_hit", **facts, **found, "saved_microusd": had.saved}
+    elif had and had.layer is Layer.MISS and x.refusal is None:
         yield {"event": "cache_miss", **facts}
     if x.refusal is None:
         yield {"event": "llm_call", **facts, **_outcome(x)}

@@ -175,7 +175,8 @@ def _looks_secret(value: str, *, sure: bool, short: bool) -> bool:
     if re.fullmatch(r"[0-9a-fA-F]+", value):
         return sure and len(value) >= 16 and bits >= 3
     runs = max(len(run) for run in re.findall(r"[A-Za-z]+", value))
-    return bits >= (3.0 if sure else 3.7) and (runs <= 12 or bits >= 4.2) and not _is_word(value)
+    strewn = sure and len(re.findall(r"\d+", value)) > 2  # digits in three places: no name has that
+    return bits >= (3.0 if sure else 3.7) and (runs <= 12 or bits >= 4.2 or strewn) and not _is_word(value)
 
 
 def _strange_case(value: str) -> bool:

@@ -11,18 +11,18 @@ from collections.abc import Iterable
 
 UNICODE = r"\\{1,16}u(?![dD][89a-fA-F])[0-9a-fA-F]{4}"
 """A character by its number, however many strings of JSON it lies in."""
-_STEP = re.compile(rf"(?P<number>{UNICODE})|\\\\|\\(?P<space>[nrt])")
-_SPACES = {"n": "\n", "r": "\r", "t": "\t"}
+_STEP = re.compile(rf"(?P<number>{UNICODE})|\\\\|\\(?P<plain>[nrt\"])")
+_PLAIN = {"n": "\n", "r": "\r", "t": "\t", '"': '"'}
 _MEMBER = re.compile(r"""["']\s{0,4}:""")
 
 
 def is_escaped(text: str) -> bool:
-    """Has the text escapes that must be read as what they stand for? Of white space only where it looks like JSON: a
-    path may have a backslash before an `n`."""
+    """Has the text escapes that must be read as what they stand for? Of white space and quotes only where it looks like
+    JSON: a path may have a backslash before an `n`."""
     if "\\" not in text:
         return False
-    spaces = "\\n" in text or "\\t" in text or "\\r" in text
-    return "\\u" in text or (spaces and _MEMBER.search(text) is not None)
+    plain = "\\n" in text or "\\t" in text or "\\r" in text or '\\"' in text
+    return "\\u" in text or (plain and _MEMBER.search(text) is not None)
 
 
 def char(escape: str) -> str:
@@ -83,12 +83,12 @@ def _plain(raw: str) -> str:
         return _STEP.sub(_one, text)
     if "\\\\" in text:
         return "\\\\".join(_plain(part) for part in text.split("\\\\"))
-    for letter, space in _SPACES.items():
-        text = text.replace("\\" + letter, space)
+    for letter, plain in _PLAIN.items():
+        text = text.replace("\\" + letter, plain)
     return text
 
 
 def _one(found: re.Match[str]) -> str:
     if number := found["number"]:
         return char(number)
-    return _SPACES[found["space"]] if found["space"] else found[0]
+    return _PLAIN[found["plain"]] if found["plain"] else found[0]

@@ -10,7 +10,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +101,11 @@ class Output:
             async for piece in pieces:
                 yield piece
 
+    async def look_at(self, x: Exchange, body: Body, said: str, rule: PiiOutput) -> None:
+        """The same for an answer that is here already; what is refused is in `x.refusal`. Raises FinderFailed."""
+        with suppress(_Refused):
+            await _Look(self._finder, x, said, rule).mask(body)
+
     async def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             context = await asyncio.to_thread(ssl.create_default_context, cafile=self._trust or certifi.where())
@@ -159,7 +164,7 @@ class _Look:
         try:
             raw = await _read(answer)
             body = Body(raw, json.loads(raw.decode()))
-            await self._mask(body)
+            await self.mask(body)
         except ValueError:  # no JSON: nobody can say what is in it
             return [Head(502), self.refusal(502, "unreadable", "The provider's answer could not be searched.")]
         except _Refused:
@@ -169,7 +174,8 @@ class _Look:
             return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
         return [head, body.render()]
 
-    async def _mask(self, body: Body) -> None:
+    async def mask(self, body: Body) -> None:
+        """Mask what is news in a JSON answer. Raises _Refused."""
         texts = [(text.path, text.text, text.is_json) for text in self._x.dialect.answer_texts(body.doc)]
         texts += besides(body.doc)
         views = [view_of(text, is_json=is_json) for _, text, is_json in texts]

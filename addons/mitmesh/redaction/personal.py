@@ -42,6 +42,10 @@ def top_level() -> frozenset[str]:
 _HOST = r"(?:[^\W_](?:[\w-]{0,62}[^\W_])?\.){1,10}[^\W_](?:[\w-]{0,30}[^\W_])"
 _AT = re.compile(rf"(?:@|%40)({_HOST})")
 _LOCAL = re.compile(r"[\w.+%'-]{1,64}\Z")
+_RARE = re.compile(
+    rf'(?<![\w\\"])"[\w.+%\' -]{{1,64}}"@(?P<host>{_HOST})'  # a quoted name, as RFC 5321 has it
+    r"|[\w.+%-]{1,64}@\[(?:IPv6:)?(?P<ip>[0-9A-Fa-f:.]{2,45})\]"  # at an address of the net
+)
 _URL_USER = re.compile(r"://[^\s/@]{0,200}:\Z")
 
 
@@ -68,9 +72,31 @@ def emails(text: str) -> Iterator[Span]:
         if not name or name.lower() == "git" or _URL_USER.search(text, max(0, start - 220), start):
             continue
         yield start, match.start(1) + len(host), 0.95
+    if '"@' in text or "@[" in text:
+        yield from _rare_emails(text)
+
+
+def _rare_emails(text: str) -> Iterator[Span]:
+    """`"ann lee"@example.com` and `ann@[192.0.2.7]`."""
+    for match in _RARE.finditer(text):
+        if host := match["host"] and _without_tail(match["host"]):
+            yield match.start(), match.start("host") + len(host), 0.95
+        elif match["ip"] and _is_address(match["ip"]):
+            yield match.start(), match.end(), 0.95
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 _CARD = re.compile(r"(?<![0-9A-Za-z_.])(?<!\d-)\d(?:[ -]?\d){11,18}(?![A-Za-z0-9_]|-\d|\.\d)")
+_CARD_DOTS = re.compile(r"(?<![\w.])\d{4}\.\d{4}\.\d{4}\.\d{4}(?![\w]|\.\d)")
+_CARD_FLOAT = re.compile(r"(?<![\w.])(?:(\d)\.(\d{11,18})[eE]\+?(1[1-8])|(\d{13,19})\.0{1,4})(?![\w]|\.\d)")
+"""A card's number as a program prints it that took it for a number: 4.111111111111111e15, 4111111111111111.0."""
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (6, 13), (4, 4, 4, 1)}
 
 
@@ -86,6 +112,17 @@ def cards(text: str) -> Iterator[Span]:
             yield match.start(), match.end(), 0.6 if known else 0.25
         elif tuple(map(len, groups)) in _CARD_GROUPS:
             yield match.start(), match.end(), 0.9 if known else 0.4
+    for match in _CARD_DOTS.finditer(text):
+        if _is_card(match[0].replace(".", "")):
+            yield match.start(), match.end(), 0.6
+    for match in _CARD_FLOAT.finditer(text):
+        head, tail, power, whole = match.groups()
+        if _is_card(whole or (head + tail).ljust(int(power) + 1, "0")):
+            yield match.start(), match.end(), 0.6
+
+
+def _is_card(digits: str) -> bool:
+    return len(set(digits)) > 1 and checks.luhn(digits) and checks.card_network(digits)
 
 
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2})\d{2}(?=[ -]?[A-Za-z0-9])")
@@ -103,7 +140,7 @@ def ibans(text: str) -> Iterator[Span]:
             yield whole.start(), whole.end(), 0.95
 
 
-_SSN = re.compile(r"(?<![\w.])(?<!\d-)(?!000|666|9)\d{3}([- ]?)(?!00)\d{2}\1(?!0000)\d{4}(?![\w]|-\d|\.\d)")
+_SSN = re.compile(r"(?<![\w.])(?<!\d-)(?!000|666|9)\d{3}([- .]?)(?!00)\d{2}\1(?!0000)\d{4}(?![\w]|-\d|\.\d)")
 
 
 def social_security(text: str) -> Iterator[Span]:
@@ -111,7 +148,7 @@ def social_security(text: str) -> Iterator[Span]:
     or 9xx, no group 00, no serial 0000)"""
     for match in _SSN.finditer(text):
         if len(set(match[0])) > 3:
-            yield match.start(), match.end(), {"-": 0.8, " ": 0.3, "": 0.2}[match[1]]
+            yield match.start(), match.end(), {"-": 0.8, " ": 0.3, ".": 0.2, "": 0.2}[match[1]]
 
 
 _IPV4 = re.compile(

@@ -10,6 +10,12 @@ import json
 import re
 from bisect import bisect_left
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
+
+from mitmesh.redaction.nesting import Nesting
 
 LITERAL = "LITERAL"
 """The type of what looks like a placeholder in the client's own text."""
@@ -25,6 +31,13 @@ LONGEST = 76
 
 _OPENINGS = (("<", ">"), *(("\\" * depth + "u003c", "\\" * depth + "u003e") for depth in DEPTHS))
 _MAY_OPEN = re.compile(r"[<\\]")
+
+
+def values_of(x: Exchange) -> dict[str, str] | None:
+    """What was taken out of a call, by name; None where redaction did not see the call, or let something through that
+    a rule would have taken out (observe): then its text is no redacted text."""
+    state = x.notes.get("redact")
+    return None if state is None or state.clear else state.table.values
 
 
 def literals(text: str) -> Iterable[tuple[int, int]]:
@@ -74,21 +87,24 @@ class Table:
     def __bool__(self) -> bool:
         return bool(self.values)
 
-    def restore(self, text: str, *, is_json: bool = False) -> str:
-        """The text with every placeholder of this call replaced by its value, escaped for where it goes: `is_json`
-        says that the text is itself a JSON document. What is no placeholder of this call stays as it is."""
-        if "<" not in text and "\\u003" not in text:
-            return text
-        values = self.values
-
-        def value(found: re.Match[str]) -> str:
-            known = values.get(found[1] or found[3])
+    def restore(self, text: str, nesting: Nesting | None = None) -> str:
+        """The text with every placeholder of this call replaced by its value, escaped for where it goes: `nesting`
+        has read what stands before the text, where that belongs to a JSON document, and reads this text too. What is
+        no placeholder of this call stays as it is."""
+        out, copied = [], 0
+        for found in SHAPE.finditer(text) if "<" in text or "\\u003" in text else ():
+            known = self.values.get(found[1] or found[3])
             if known is None:
-                return found[0]
-            depth = DEPTHS.index(len(found[2])) + 1 if found[2] else 0
-            return _escaped(known, max(depth, is_json))
-
-        return SHAPE.sub(value, text)
+                continue
+            before = text[copied : found.start()]
+            if nesting:
+                nesting.read(before)
+            depth = max(DEPTHS.index(len(found[2])) + 1 if found[2] else 0, max(1, nesting.depth()) if nesting else 0)
+            out += [before, _escaped(known, depth)]
+            copied = found.end()
+        if nesting:
+            nesting.read(text[copied:])
+        return "".join([*out, text[copied:]]) if out else text
 
     def held(self, text: str) -> int:
         """How many characters at the text's end could be the beginning of a placeholder of this call."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
+from mitmesh.redaction.escapes import EscapedText
+
 SHORTEST = 3
 """Characters; a shorter value is replaced where it was found, and not looked for elsewhere."""
 _BEGINNING = 16
@@ -13,9 +15,12 @@ _LONG = 12
 
 
 def _forms(value: str) -> Iterable[str]:
-    """The value, and how JSON within a text says it where that is different."""
-    escaped = json.dumps(value, ensure_ascii=False)[1:-1]
-    return (value,) if escaped == value else (value, escaped)
+    """The value, and how JSON within a text, and JSON within that, says it where that is different."""
+    once = json.dumps(value, ensure_ascii=False)[1:-1]
+    if once == value:
+        return (value,)
+    twice = json.dumps(once, ensure_ascii=False)[1:-1]
+    return dict.fromkeys((value, once, twice, EscapedText(once).text, EscapedText(twice).text))
 
 
 def places(text: str, values: Iterable[str], few: int = 64) -> Iterator[tuple[int, str, str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import AnswerText, Dialect, Event, Kind, Path
 from mitmesh.dialects.walk import obj, strings
 from mitmesh.redaction.members import restore_names
+from mitmesh.redaction.nesting import Nesting, is_document
 from mitmesh.redaction.placeholders import Table
 from mitmesh.wire.jsontext import Body
 from mitmesh.wire.splice import dumps
@@ -22,6 +23,8 @@ _REPEATED = ("error", "instructions", "metadata", "user", "tools", "prompt", "sa
 """Fields of the request that OpenAI's response objects repeat, and errors, which may quote it."""
 _NAMED = re.compile(rb'(?:>|u003[eE])[^"]*"\s*:')
 """What may be a placeholder in the name of a member."""
+_SIGNS = (b"<", b"u003", b"\\\\", b'\\"')
+"""What an event has in it that holds a placeholder, or a quote that tells where in a JSON document one lies."""
 _DATA_LINE = re.compile(rb"^data:[^\r\n]*\r?\n?", re.MULTILINE)
 
 
@@ -30,10 +33,17 @@ def restore_body(body: Body, dialect: Dialect, table: Table, *, structured: bool
     itself a JSON document."""
     texts = [(text.path, text.text, is_json(text, structured)) for text in dialect.answer_texts(body.doc)]
     for path, text, inner in [*texts, *besides(body.doc)]:
-        if (restored := table.restore(text, is_json=inner)) != text:
+        if (restored := restore_whole(text, table, is_json=inner)) != text:
             body.set(path, restored)
     if _NAMED.search(body.raw):
         restore_names(body, table)
+
+
+def restore_whole(text: str, table: Table, *, is_json: bool) -> str:
+    """Put the values back into one whole text: `is_json` says that it is a JSON document, as others may be too."""
+    if "<" not in text and "\\u003" not in text:
+        return text
+    return table.restore(text, Nesting() if is_json or is_document(text) else None)
 
 
 def besides(doc: Any) -> Iterator[tuple[Path, str, bool]]:
@@ -52,7 +62,7 @@ def restore_answer(answer: Answer, table: Table, *, structured: bool = False) ->
     """The same for an answer of our own (a cache's), before it is rendered."""
     for part in answer.parts:
         inner = part.kind is Kind.TOOL_CALL or (structured and part.kind is Kind.TEXT)
-        part.text = table.restore(part.text, is_json=inner)
+        part.text = restore_whole(part.text, table, is_json=inner)
 
 
 def is_json(text: AnswerText, structured: bool) -> bool:
@@ -74,25 +84,35 @@ class RestoreStream:
     """The transform of one stream. Every event goes on at once, without the end of its text that may be the beginning
     of a placeholder; that comes with the text's next event, or before the event that ends the text."""
 
-    __slots__ = ("_dialect", "_held", "_structured", "_table")
+    __slots__ = ("_dialect", "_held", "_nestings", "_structured", "_table", "_undecided")
 
     def __init__(self, dialect: Dialect, table: Table, *, structured: bool = False) -> None:
         self._dialect, self._table, self._structured = dialect, table, structured
         self._held: dict[str, _Held] = {}
+        self._nestings: dict[str, Nesting] = {}
+        self._undecided = False
 
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
         """See Transform."""
         data = event.data
-        if not self._held and b"<" not in data and b"u003" not in data and b"\\\\" not in data:
+        if not self._held and not self._undecided and not any(sign in data for sign in _SIGNS):
             return None
         if not data:
             return [*self.end(), event] if event.raw.strip() == b"]" else None  # a JSON array's end
         ends = self._dialect.ends(doc)
         changed = self._texts(event, doc, ends) if doc is not None else {}
         before = self._released(ends)
-        if not changed and not before:
-            return None
-        return [*before, rewritten(event, doc, changed) if changed else event]
+        self._undecided = any(nesting.undecided for nesting in self._nestings.values())
+        new = rewritten(event, doc, changed) if changed else event
+        if _NAMED.search(data):
+            new = self._named(new)
+        return None if new is event and not before else [*before, new]
+
+    def _named(self, event: Event) -> Event:
+        """The event with the values in names of members too."""
+        body = Body(event.data, json.loads(event.data))
+        restore_names(body, self._table)
+        return Event(_framed(event, data := body.render()), data, event.name) if body.changed else event
 
     def end(self) -> Sequence[Event]:
         """See Transform: what is left unfinished passes as it is."""
@@ -107,7 +127,7 @@ class RestoreStream:
             if text.channel and not ended(text.channel, ends) and (kept := self._table.held(whole)):
                 self._held[text.channel] = _Held(whole[-kept:], event, doc, text.path)
                 whole = whole[:-kept]
-            new = self._table.restore(whole, is_json=is_json(text, self._structured))
+            new = self._restored(whole, text)
             if new != text.text:
                 changed[text.path] = (text.text, new)
         for path, said, _ in besides(doc):
@@ -115,8 +135,18 @@ class RestoreStream:
                 changed[path] = (said, new)
         return changed
 
+    def _restored(self, said: str, text: AnswerText) -> str:
+        """What was said of a text (an end that is held not yet), with the values."""
+        if not text.channel:
+            return restore_whole(said, self._table, is_json=is_json(text, self._structured))
+        if not is_json(text, self._structured):
+            return self._table.restore(said)
+        return self._table.restore(said, self._nestings.setdefault(text.channel, Nesting()))
+
     def _released(self, ends: Sequence[str]) -> list[Event]:
         """Events with what was held of the texts that end now."""
+        for channel in [channel for channel in self._nestings if ended(channel, ends)]:
+            del self._nestings[channel]
         if not self._held or not ends:
             return []
         released = []

@@ -10,8 +10,19 @@ HEADERS: dict[str, tuple[str, str]] = {
     "x-mesh-rule": ("refusal", "Id of the rule that refused."),
     "x-mesh-vendor": ("gateway's answer", "Provider that served it."),
     "x-mesh-model": ("gateway's answer", "Model that was asked for."),
-    "x-mesh-tokens": ("gateway's answer", "Tokens in and out together, where known before the body is sent."),
-    "x-mesh-cost-usd": ("gateway's answer", "Dollars, six decimals, where known before the body is sent."),
+    "x-mesh-cache": (
+        "answer, request",
+        "`exact` or `semantic`: answered from the cache by that layer. `miss`: not. `off`: the cache had no part in "
+        "it; a request that says `off` asks for just that.",
+    ),
+    "x-mesh-tokens": (
+        "gateway's answer, cached answer",
+        "Tokens in and out together, where known before the body is sent; 0 of a cached answer.",
+    ),
+    "x-mesh-cost-usd": (
+        "gateway's answer, cached answer",
+        "Dollars, six decimals, where known before the body is sent; 0.000000 of a cached answer.",
+    ),
     "x-mesh-quota-pct": (
         "answer",
         "How full the fullest limit was that the call came under, in percent; what running calls have set aside "
@@ -19,6 +30,10 @@ HEADERS: dict[str, tuple[str, str]] = {
     ),
     "x-mesh-quota-warn": ("answer", "Which limit is nearly used up, or that the session goes round in circles."),
     "x-should-retry": ("refusal", "`false`: the providers' SDKs would otherwise try again by themselves."),
+    "x-mesh-token": (
+        "request",
+        "A token (JWT) of an issuer that identities.yaml names, where Authorization is the provider's.",
+    ),
     "x-mesh-team": ("request", "Team of the caller. Believed from `trust_headers_from` in identities.yaml alone."),
     "x-mesh-user": ("request", "User behind the call; as above."),
     "x-mesh-tool": ("request", "Tool that calls; as above."),

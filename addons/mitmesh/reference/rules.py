@@ -83,7 +83,8 @@ def _type(kind: Any) -> str:
         return ", ".join(f"`{member.value}`" for member in kind)
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return f"[{kind.__name__}](#{kind.__name__.lower()})"
-    return {str: "text", int: "whole number", bool: "true or false", date: "date (YYYY-MM-DD)"}[kind]
+    plain = {str: "text", int: "whole number", float: "number", bool: "true or false", date: "date (YYYY-MM-DD)"}
+    return plain[kind]
 
 
 def _bare(kind: Any) -> Any:

@@ -1,6 +1,8 @@
 """What an operator decides: the files of rules/, checked field by field, as one immutable snapshot."""
 
+from mitmesh.rules.cache import Cache
 from mitmesh.rules.errors import RulesError
+from mitmesh.rules.identities import Identities
 from mitmesh.rules.models import (
     Audit,
     Ca,
@@ -9,7 +11,6 @@ from mitmesh.rules.models import (
     FailMode,
     HostRule,
     Hosts,
-    Identities,
     Limits,
     Mesh,
     NetworkIdentity,
@@ -30,6 +31,7 @@ __all__ = [
     "FILES",
     "Audit",
     "Ca",
+    "Cache",
     "Content",
     "Egress",
     "FailMode",

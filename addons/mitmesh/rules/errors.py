@@ -43,7 +43,8 @@ def from_validation(error: ValidationError, root: Node, fields: Collection[str])
     where = node.where("".join(f".{part}" for part in rest if isinstance(part, str) and part != "[key]"))
     text = _WORDS.get(kind) or _sentence(first)
     if kind == "extra_forbidden":
-        guess = difflib.get_close_matches(str(first["loc"][-1]), fields, 1)
+        wrong = str(first["loc"][-1])  # perhaps a field of another place
+        guess = difflib.get_close_matches(wrong, [name for name in fields if name != wrong], 1)
         text += f"; did you mean {guess[0]}?" if guess else "; docs/rules.md lists the fields"
     elif kind in _SHOWN:
         text += f"; found {str(first['input'])[:60]!r}"

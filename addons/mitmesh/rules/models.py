@@ -266,15 +266,6 @@ class NetworkIdentity(_Model):
     namespace: Word | None = Field(default=None, description="Kubernetes namespace behind it.")
 
 
-class Identities(_Model):
-    """rules/identities.yaml: who is behind an address, and whose word is taken."""
-
-    networks: list[NetworkIdentity] = Field(default_factory=list, description="Ranges, first match wins.")
-    trust_headers_from: list[Cidr] = Field(
-        default_factory=list, description="Ranges whose X-Mesh-Team, -User and -Tool headers are believed."
-    )
-
-
 class Price(_Model):
     """What a model costs, in dollars per million tokens."""
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from mitmesh.exchange import Mode
+from mitmesh.rules.cache import Cache
 from mitmesh.rules.errors import RulesError, from_validation
+from mitmesh.rules.identities import Identities
 from mitmesh.rules.models import (
     Content,
     Egress,
     FailMode,
     Hosts,
-    Identities,
     Mesh,
     Prices,
     Routes,
@@ -34,6 +35,7 @@ FILES: dict[str, type[BaseModel]] = {
     "prices": Prices,
     "egress": Egress,
     "pii": Pii,
+    "cache": Cache,
     "quotas": Quotas,
 }
 """The files of a rules folder, by name without `.yaml`."""
@@ -55,6 +57,7 @@ class Rules:
     prices: Prices = field(default_factory=Prices)
     egress: Egress = field(default_factory=Egress)
     pii: Pii = field(default_factory=Pii)
+    cache: Cache = field(default_factory=Cache)
     quotas: Quotas = field(default_factory=Quotas)
 
     def mode(self, team: str | None = None) -> Mode:

@@ -1,13 +1,27 @@
-"""Who calls: as the kernel attests it, by network, by headers of those whose word is taken, by User-Agent."""
+"""Who calls: by what the kernel, the cluster, certificates, tokens, keys, networks and trusted headers attest."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
-from typing import TYPE_CHECKING
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from mitmesh.attest import Rejected
+from mitmesh.attest.allowed import in_scope, may_use, rule_for
+from mitmesh.attest.certificates import CertificateCheck
+from mitmesh.attest.jwt import Tokens
+from mitmesh.attest.keys import PREFIX, Key, KeyRing
+from mitmesh.attest.keysets import KeySets
+from mitmesh.attest.kubernetes import PodWatch
+from mitmesh.billing import CREDENTIALS
+from mitmesh.exchange import Mode
 from mitmesh.identities import networks
 from mitmesh.kernel import user_name
+from mitmesh.rules import RulesError
 from mitmesh.stage import Stage
 from mitmesh.useragent import tool_of
 
@@ -15,6 +29,8 @@ if TYPE_CHECKING:
     from mitmesh.dialects.base import Headers
     from mitmesh.exchange import Exchange
     from mitmesh.kernel import Caller
+    from mitmesh.rules import Rules
+    from mitmesh.rules.identities import Kubernetes
 
 _CLAIM = re.compile(r"[\x21-\x2b\x2d-\x7e](?:[\x20-\x2b\x2d-\x7e]{0,126}[\x21-\x2b\x2d-\x7e])?")
 """Printable ASCII of at most 128 characters. No comma: repeated headers arrive joined by one, and the first of them
@@ -22,33 +38,184 @@ may be the client's own, sent to stand before the one its gateway adds."""
 
 MOST_USERS = 1024
 """Names of users that are remembered."""
+TOKEN = "x-mesh-token"
+"""A header for a token of the company's, where Authorization is the provider's."""
 
 _PREFIXES = ("x-mesh-", "x-agentmesh-")
 
 
 class Identity(Stage):
-    """Attests who calls, the strongest source first, and takes what identifies out of what leaves."""
+    """Attests who calls, the strongest source first, and takes what identifies out of what leaves. `data` is the
+    folder with the file of virtual keys; `trust` a file of CA certificates for issuers."""
 
     name = "identity"
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path, trust: str | None = None) -> None:
         self._users: dict[int, str] = {}
         """Names by uid; a machine has few."""
+        self.keys, self.keysets = KeyRing(data), KeySets(trust)
+        self.tokens = Tokens(self.keysets)
+        self._certificates: CertificateCheck | None = None
+        self.pods: PodWatch | None = None
+        self._changing: asyncio.Task[None] | None = None
+        self._cluster: Kubernetes | None = None
+
+    def configure(self, rules: Rules) -> None:
+        """Take issuers and certificates' CAs from the rules. Raises RulesError where a CA's file cannot be used."""
+        who = rules.identities
+        try:
+            self._certificates = CertificateCheck(who.certificates) if who.certificates else None
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else "has no certificate"
+            raise RulesError(f"rules/identities.yaml: certificates.ca: {said}") from None
+        self.tokens.configure(who.issuers)
+        if who.kubernetes != self._cluster and self._changing is not None:
+            self._changing = asyncio.get_running_loop().create_task(self._watch(who.kubernetes, self._changing))
+        self._cluster = who.kubernetes
+
+    async def start(self) -> None:
+        """Read the virtual keys, begin to watch pods. Raises AuditError where the folder's key is damaged."""
+        await self.keys.start()
+        self._changing = asyncio.get_running_loop().create_task(self._watch(self._cluster, None))
+        await self._changing
+
+    async def stop(self) -> None:
+        """Let go of the file of keys and of the cluster."""
+        await self.keys.stop()
+        if self._changing:
+            await self._watch(None, self._changing)
+
+    async def _watch(self, cluster: Kubernetes | None, before: asyncio.Task[None] | None) -> None:
+        """Watch this cluster's pods in place of the one before."""
+        if before:
+            await asyncio.gather(before, return_exceptions=True)
+        old, self.pods = self.pods, PodWatch(cluster) if cluster else None
+        if old:
+            await old.stop()
+        if self.pods:
+            await self.pods.start()
 
     async def request(self, x: Exchange) -> None:
-        """Fill `x.identity`; `X-Mesh-*` and `X-AgentMesh-*` leave the headers, believed or not."""
+        """Fill `x.identity`, and refuse who may not call; what identifies the caller leaves headers and URL."""
         known, trusted = networks(x.rules).find(x.client)
         who = x.identity
         if x.caller:
             who.attest("kernel", **await self._attested(x.caller))
-        who.attest("network", team=known.team, user=known.user, namespace=known.namespace)
+        if pod := self.pods.find(x.client) if self.pods else None:
+            cluster = x.rules.identities.kubernetes
+            team = pod.labels.get(cluster.team_label) if cluster and cluster.team_label else None
+            who.attest(
+                "kubernetes", namespace=pod.namespace, pod=pod.name, service_account=pod.service_account,
+                owner=pod.owner, team=team,
+            )  # fmt: skip
+        token = x.headers.pop(TOKEN, None)
         claims = take_claims(x.headers)
+        try:
+            key = await self._credentials(x, token)
+        except Rejected as error:
+            # Enforced whatever the mode: who shows a false credential is nobody.
+            said = f"Your credential was not accepted: {error}. Get a new one, or leave it out."
+            x.refuse(self.name, "credential", said, status=401, type="invalid_credential", mode=Mode.ENFORCE)
+            return
+        who.attest("network", team=known.team, user=known.user, namespace=known.namespace)
         if claims and trusted:
             who.attest("header", team=claims.get("team"), user=claims.get("user"), tool=claims.get("tool"))
         agent = x.headers.get("user-agent")
         if agent and who.tool is None:
             tool, version = tool_of(agent)
             who.attest("user_agent", tool=tool, tool_version=version)
+        self._judge(x, key)
+
+    async def _credentials(self, x: Exchange, token: str | None) -> Key | None:
+        """Certificate, tokens, keys and proxy credentials, in this order; raises Rejected for one that does not hold.
+        Returns the virtual key that was shown in a provider's key's place."""
+        who = x.identity
+        if self._certificates and x.certificates:
+            named = self._certificates.find(x.certificates, int(time.time()) // 3600)
+            if named:
+                who.attest("certificate", **named.model_dump(exclude={"name"}))
+        bearer = _bearer(x.headers.get("authorization"))
+        if token is None and bearer and self.tokens.is_ours(bearer):
+            token = bearer
+            del x.headers["authorization"]
+            x.credential = None
+        if token is not None:
+            await self._token(x, token, "jwt")
+        key = self._virtual_key(x)
+        await self._proxy(x)
+        return key
+
+    async def _token(self, x: Exchange, token: str, source: str) -> None:
+        claimed = await self.tokens.verify(token)
+        x.identity.attest(source, team=claimed.team, user=claimed.user, tier=claimed.tier)
+        x.identity.take_roles(source, claimed.roles)
+
+    def _virtual_key(self, x: Exchange) -> Key | None:
+        """The virtual key in the place of a provider's, taken out: the route puts the provider's own there."""
+        x.path, shown = take_keys(x.headers, x.path)
+        if not shown:
+            return None
+        found = {self.keys.find(text) for text in shown}
+        if len(found) > 1:
+            raise Rejected("it has two virtual keys")
+        key = found.pop()
+        x.credential, x.wants_key = None, True
+        x.identity.attest("key", key=key.id, team=key.team, user=key.user, tier=key.tier)
+        return key
+
+    async def _proxy(self, x: Exchange) -> None:
+        """What the client told the proxy of itself, for this call or for its connection."""
+        x.headers.pop("proxy-authorization", None)
+        shown = x.proxy_credential
+        if not shown:
+            return
+        password, token = _password(shown), _bearer(shown)
+        if token:
+            await self._token(x, token, "proxy")
+        elif password and password.startswith(PREFIX):
+            key = self.keys.find(password)
+            x.identity.attest("proxy", key=key.id, team=key.team, user=key.user, tier=key.tier)
+        elif x.rules.identities.proxy_credentials == "required":
+            raise Rejected("Proxy-Authorization must be a virtual key as the password, or a token as Bearer")
+
+    async def login(self, header: str | None, rules: Rules) -> str | None:
+        """May who shows this Proxy-Authorization (None: nothing) have a connection? None, or why not."""
+        required = rules.identities.proxy_credentials == "required"
+        if header is None:
+            wanted = "this proxy wants credentials: a virtual key as the password, or a token as Bearer"
+            return wanted if required else None
+        password, token = _password(header), _bearer(header)
+        try:
+            if token:
+                await self.tokens.verify(token)
+            elif password and password.startswith(PREFIX):
+                self.keys.find(password)
+            elif required:
+                return "these are no credentials of mitmesh's: a virtual key as the password, or a token as Bearer"
+        except Rejected as error:
+            return str(error)
+        return None
+
+    def _judge(self, x: Exchange, key: Key | None) -> None:
+        """May they, at all, ask for this?"""
+        who, rules = x.identity, x.rules.identities
+        if not (who.team or who.user):
+            if rules.unknown == "refuse":
+                said = "This caller is not known, and the rules serve only those who are; see rules/identities.yaml."
+                x.refuse(self.name, "unknown", said, status=401, type="unknown_caller")
+            who.attest("default", team=rules.unknown_team)
+        model, operation = x.call.model, x.operation
+        rule = rule_for(who.team, rules.models)
+        if rule and not may_use(model, operation, rule.allow, rule.refuse):
+            whose = f"Team {who.team!r} may" if rule.team else "Callers here may"
+            said = f"{whose} not use this model. Ask for another, or have rules/identities.yaml allow it."
+            x.refuse(self.name, rule.id, said, type="model_not_allowed", **({"mode": rule.mode} if rule.mode else {}))
+        if key and not in_scope(operation, key):
+            said = f"This virtual key is not for {operation.value} calls."
+            x.refuse(self.name, "key.scope", said, type="key_scope", mode=Mode.ENFORCE)
+        elif key and not may_use(model, operation, key.models):
+            said = "This virtual key is not for that model."
+            x.refuse(self.name, "key.model", said, type="model_not_allowed", mode=Mode.ENFORCE)
 
     async def _attested(self, caller: Caller) -> dict[str, str | None]:
         """What the kernel says, as fields of an identity."""
@@ -66,6 +233,15 @@ class Identity(Stage):
             claims["user"] = self._users[caller.uid]
         return claims
 
+    def health(self) -> dict[str, Any]:
+        """How many keys there are, how old issuers' keys are, and what is wrong with either."""
+        said: dict[str, Any] = {"keys": len(self.keys), "issuers": self.keysets.health()}
+        if self.pods:
+            said["kubernetes"] = self.pods.health()
+        if self.keys.problem:
+            said["warning"] = self.keys.problem
+        return said
+
 
 def take_claims(headers: Headers) -> dict[str, str]:
     """Remove all X-Mesh-* and X-AgentMesh-* headers; returns the well-formed ones by what follows the prefix, in lower
@@ -79,3 +255,38 @@ def take_claims(headers: Headers) -> dict[str, str]:
         if value is not None and _CLAIM.fullmatch(value):
             claims.setdefault(name.lower().partition("mesh-")[2], value)
     return claims
+
+
+def take_keys(headers: Headers, path: str) -> tuple[str, list[str]]:
+    """Remove virtual keys from where providers' keys are: what is left of the path, and the keys. Whatever begins like
+    one is one, so that none leaves for a provider."""
+    shown = []
+    for name in CREDENTIALS:
+        value = (headers.get(name) or "").rpartition(" ")[2]
+        if value.startswith(PREFIX):
+            shown.append(value)
+            del headers[name]
+    if PREFIX in path and (url := urlsplit(path)).query:
+        given = parse_qsl(url.query, keep_blank_values=True)
+        kept = [(name, value) for name, value in given if not value.startswith(PREFIX)]
+        shown += [value for _, value in given if value.startswith(PREFIX)]
+        if len(kept) < len(given):
+            path = url._replace(query=urlencode(kept)).geturl()
+    return path, shown
+
+
+def _bearer(header: str | None) -> str | None:
+    kind, _, token = (header or "").strip().partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+def _password(header: str) -> str | None:
+    """The password of Basic credentials; clients that have only one field send the key as the name."""
+    kind, _, value = header.strip().partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        name, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return name if name.startswith(PREFIX) else password

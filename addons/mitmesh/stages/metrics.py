@@ -24,7 +24,7 @@ from mitmesh.stage import Stage
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-    from mitmesh.exchange import Connection, Exchange
+    from mitmesh.exchange import Cached, Connection, Exchange
     from mitmesh.quotas.rows import Row
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every series and nobody asks for them
@@ -44,6 +44,10 @@ _ENDPOINTS = {
 }
 
 
+_HELD = frozenset({"entries", "memory_entries", "memory_bytes", "flights", "vectors"})
+"""What the cache holds now, of its numbers; the others only grow."""
+
+
 class Watched(Collector):
     """What is read when asked, not counted as it happens: callbacks that others set."""
 
@@ -51,6 +55,7 @@ class Watched(Collector):
         self.open_exchanges: Callable[[], int] = lambda: 0
         self.stage_failures: Callable[[], Mapping[str, int]] = dict
         self.audit: Callable[[], Mapping[str, float]] = dict
+        self.cache: Callable[[], Mapping[str, float]] = dict
         self.quota: Callable[[], Sequence[Row]] = tuple
         self.quota_lost: Callable[[], int] = lambda: 0
 
@@ -68,6 +73,9 @@ class Watched(Collector):
         for name, value in self.audit().items():
             kind = GaugeMetricFamily if name.startswith("queued") else CounterMetricFamily
             yield kind(f"mesh_audit_{name}", f"The audit's {name.replace('_', ' ')}.", value)
+        for name, value in self.cache().items():
+            kind = GaugeMetricFamily if name in _HELD else CounterMetricFamily
+            yield kind(f"mesh_cache_{name}", f"The cache's {name.replace('_', ' ')}.", value)
 
 
 def _quota(rows: Sequence[Row]) -> Iterator[Metric]:
@@ -111,6 +119,9 @@ class Metrics(Stage):
         self._outcomes = self._counter("mesh_outcomes", "How exchanges ended.", "outcome")
         self._unknown = self._counter("mesh_unknown_price", "Usage that no price is known for.", "provider", "model")
         self._connections = self._counter("mesh_connections", "Connections by what was done with them.", "kind")
+        self._lookups = self._counter("mesh_cache_lookups", _LOOKUPS_HELP, "result")
+        self._hits = self._counter("mesh_cache_hits", "Calls answered from the cache.", "layer")
+        self._saved = self._counter("mesh_cache_saved_usd", "Dollars that cached answers had cost before.", "layer")
         self._stages = Series(self._histogram("mesh_stage_seconds", _STAGES_HELP, _STAGE_SECONDS, "stage"))
         self._duration = self._histogram("mesh_request_duration_seconds", "From request to end.", _SECONDS)
         self._first = self._histogram("mesh_first_token_seconds", "From request to first token.", _SECONDS)
@@ -129,6 +140,8 @@ class Metrics(Stage):
         for verdict in x.verdicts:
             self._verdicts(verdict.stage, verdict.action.value, self._rule(verdict.rule_id), verdict.mode.value).inc()
         self._time(x)
+        if x.cache is not None:
+            self._cached(x.cache)
         if x.usage is not None:
             self._usage(x, namespace, x.usage)
 
@@ -148,6 +161,12 @@ class Metrics(Stage):
             self._first.observe(times.first_token - times.received)
         for stage, seconds in times.stages.items():
             self._stages(stage).observe(seconds)
+
+    def _cached(self, had: Cached) -> None:
+        self._lookups(had.layer.value).inc()
+        if had.hit:
+            self._hits(had.layer.value).inc()
+            self._saved(had.layer.value).inc((had.saved or 0) / 1_000_000)
 
     def _usage(self, x: Exchange, namespace: str, usage: Usage) -> None:
         model = self._model(x)
@@ -185,6 +204,7 @@ class Metrics(Stage):
         return Histogram(name, help, labels, buckets=buckets, registry=self.registry)
 
 
+_LOOKUPS_HELP = "Calls by what the cache had for them: exact, semantic, miss, off."
 _STAGES_HELP = "Seconds each stage took before a call left."
 _TOKENS_HELP = "Tokens; prompt has the cache's reads and writes in it, completion the reasoning."
 _COST_HELP = "Dollars of calls that are or may be metered; not of plans, not of local models."

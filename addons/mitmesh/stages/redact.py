@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
+    from mitmesh.rules.pii_return import PiiOutput
     from mitmesh.stage import Transform
 
 _OFF_LOOP = 200_000
@@ -49,6 +50,10 @@ class _State:
 
     table: Table
     values: dict[str, str]
+    clear: bool = False
+    """Was something sent in clear that a rule would have taken out (observe)?"""
+    look: tuple[str, PiiOutput] | None = None
+    """The caller's text and the rule by which answers are looked at, if they are."""
     structured: bool = False
     caller: str | None = None
     conversation: list[str] = field(default_factory=list)
@@ -86,20 +91,25 @@ class Redact(Stage):
     async def request(self, x: Exchange) -> None:
         """Replace what must not leave. A finder that fails raises, and the call is refused."""
         x.notes[STORED_TEXTS] = Withheld()  # until all is well
+        claims = _claims(x)
+        self._withhold(x, claims)
         looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
+        look = None
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
             views = views_of(x.call.texts)
             said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
+            look = said, rule
         history = x.call.history_at_provider
-        caller = x.credential or x.client
+        caller = x.identity.key or x.credential or x.client
         known = await self.vault.load(caller, history) if history else None
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
-        beside = [*address.said(x.path), *_claims(x)]
+        beside = [*address.said(x.path), *claims]
         redaction = await self._redaction(x, [*texts, *beside], names)
-        state = _State(Table({**(known or {}), **redaction.table}), redaction.values)
+        table = Table({**(known or {}), **redaction.table})
+        state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
             state.structured = x.dialect.structured(doc)
             if x.dialect.keeps(doc) or history:
@@ -110,6 +120,12 @@ class Redact(Stage):
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
+
+    def _withhold(self, x: Exchange, claims: Sequence[Text]) -> None:
+        """Show no claim to audit and metrics before it was searched: the search may fail."""
+        for claim in claims:
+            if self.finder.remembered([claim.text]) != [[]]:
+                setattr(x.call, str(claim.path[0]), None)
 
     async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
         if not texts:
@@ -146,10 +162,10 @@ class Redact(Stage):
         sent = {text.path: redaction.sent[index] for index, text in beside.items() if index in redaction.sent}
         for index, text in beside.items():
             new = redaction.stored.get(index) or redaction.sent.get(index)
-            if new and text.path == MODEL:
-                x.call.model = new
-            elif new and text.path == SESSION:
-                x.call.session = self._hash(text.text)  # a placeholder would be the same in other sessions
+            if text.path == MODEL:
+                x.call.model = new or text.text
+            elif text.path == SESSION:  # a placeholder would be the same in other sessions
+                x.call.session = self._hash(text.text) if new else text.text
         sent.pop(SESSION, None)
         if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
             x.body.set(MODEL, new)
@@ -179,6 +195,12 @@ class Redact(Stage):
         # Enforced whatever the mode: the provider would refuse it for its signature.
         said = f"Personal data was taken out of this call, so its AWS signature no longer holds, and {reason}."
         x.refuse(self.name, "signed", said, mode=Mode.ENFORCE, type="signed_body")
+
+    async def replayed(self, x: Exchange) -> None:
+        """A cached answer is looked at as a provider's is, where the rules ask for it."""
+        state: _State | None = x.notes.get(self.name)
+        if state and state.look and x.answer_body:
+            await self.output.look_at(x, x.answer_body, *state.look)
 
     def stream(self, x: Exchange) -> Transform | None:
         """Puts the caller's values back, where any were taken out."""
@@ -229,7 +251,9 @@ class Redact(Stage):
         x.notes[STORED_ANSWER] = searched_answer(spoken(x.answer), state.values, self.finder, self._loop)
 
     def finish(self, x: Exchange) -> None:
-        """An answer that was not settled is not stored."""
+        """An answer that was not settled is not stored; nor are claims of a call that ended before it came here."""
+        if self.name not in x.notes:
+            self._withhold(x, _claims(x))
         if self.needs_settling(x):
             x.notes[STORED_ANSWER] = Withheld()
 

@@ -59,6 +59,8 @@ class Route(Stage):
         """Give a call to the gateway its target, host rule and credential; refuse it with 401 where it has none."""
         if x.via == "gateway":
             await self._gateway(x)
+        elif x.wants_key:
+            self._own_key(x)
         if self._demo and (x.target or x.route):
             x.route, x.local, x.origin = "demo", self._demo, Origin.PROXY
             x.host = x.host.model_copy(update={"billing": Billing.LOCAL})
@@ -98,6 +100,21 @@ class Route(Stage):
                 return rule.provider, rule.id
         return x.dialect.native, "native"
 
+    def _own_key(self, x: Exchange) -> None:
+        """Put the provider's key into a call that came through the proxy with a virtual key: to the very host that the
+        key is configured for, and to no other."""
+        name, provider = next(
+            ((name, each) for name, each in x.rules.routes.providers.items() if x.target and _is_at(each, x.target)),
+            (x.provider, None),
+        )
+        key = configured_key(provider) if provider else None
+        if key is None:
+            reason = f"No key of {name} is configured for this host. Set providers.{name}.api_key in rules/routes.yaml."
+            # Enforced whatever the mode: without a credential it could only fail elsewhere.
+            x.refuse(self.name, "key", reason, status=401, type="no_credential", mode=Mode.ENFORCE)
+            return
+        _put_key(x, name, key)
+
     def _credential(self, x: Exchange, name: str, provider: Provider) -> None:
         """A client's credential goes to the native provider of its dialect and to nobody else."""
         if name == x.dialect.native and x.credential:
@@ -105,8 +122,7 @@ class Route(Stage):
         key = configured_key(provider)
         x.path = drop_credentials(x.headers, x.path)
         if key:
-            header, before = _KEY_HEADER.get(name, ("authorization", "Bearer "))
-            x.headers[header] = before + key
+            _put_key(x, name, key)
         elif provider.api_key != "none":
             said = "its key is not to be found" if provider.api_key else "no key is configured for it"
             reason = f"This call is routed to {name}, but {said}. Set providers.{name}.api_key in rules/routes.yaml."
@@ -114,6 +130,16 @@ class Route(Stage):
                 reason = f"This call has no credential for {name}. Send yours, or have the operator configure one."
             # Enforced whatever the mode: without a credential it could only fail elsewhere.
             x.refuse(self.name, x.route or "native", reason, status=401, type="no_credential", mode=Mode.ENFORCE)
+
+
+def _put_key(x: Exchange, name: str, key: str) -> None:
+    header, before = _KEY_HEADER.get(name, ("authorization", "Bearer "))
+    x.headers[header] = before + key
+
+
+def _is_at(provider: Provider, target: Target) -> bool:
+    scheme, host, port, _ = _split(provider.base_url)
+    return (scheme, host, port) == (target.scheme, target.host, target.port) and provider.api_key not in (None, "none")
 
 
 def configured_key(provider: Provider) -> str | None:

@@ -135,6 +135,25 @@ def views(db: Database) -> None:
     db.create_view("refusals", _REFUSALS)
 
 
+@audit(name="006_who")
+def who(db: Database) -> None:
+    """The virtual key's id, the caller's tier, and what runs its pod."""
+    table = db.table("exchanges")
+    for name in ("key_id", "tier", "owner"):
+        table.add_column(name, str)
+
+
+@audit(name="007_cache")
+def cached(db: Database) -> None:
+    """What the cache had for a call: the layer (exact, semantic, miss, off) and why it was off; of a hit its source,
+    its age in seconds, the cosine, and what it saved. `vendor_saved_microusd` is what a provider's own prompt cache
+    saved (less than nothing where writing to it cost more)."""
+    columns = {"cache": str, "cache_reason": str, "cache_source": str, "cache_age_s": int, "cache_similarity": float}
+    money = {"cache_saved_microusd": int, "vendor_saved_microusd": int}
+    for name, kind in {**columns, **money}.items():
+        db["exchanges"].add_column(name, kind)  # type: ignore[union-attr]
+
+
 @content(name="001_messages")
 def messages(db: Database) -> None:
     """Each message once, with its full-text index. The integer key keeps an exchange's list of messages small."""
@@ -197,3 +216,17 @@ def ledger(db: Database) -> None:
         "create table grants (id text primary key, limit_id text not null, subject text not null, "
         "amount integer not null, expires integer not null, reason text not null, by text not null) without rowid"
     )
+
+
+keys = Migrations("mitmesh.keys")
+
+
+@keys(name="001_keys")
+def _keys(db: Database) -> None:
+    """Virtual keys (scripts/keys). `hash` is a keyed hash: the key itself is nowhere. Times are seconds since 1970;
+    `scopes` (operations) and `models` are JSON lists, empty for any."""
+    columns: dict[str, type] = {
+        "id": str, "hash": str, "team": str, "user": str, "tier": str, "scopes": str, "models": str, "created": int,
+        "expires": int, "revoked": int, "note": str,
+    }  # fmt: skip
+    db.create_table("keys", columns, pk="id", not_null={"hash"}).create_index(["hash"], unique=True)

@@ -23,15 +23,16 @@ WIDTH = 200
 
 REQUEST_COLUMNS = (
     "id", "started", "team", "user", "tool", "tool_version", "namespace", "service_account", "pod", "process",
-    "identity_sources", "session", "client", "user_agent", "account_hash", "credential_hash", "via", "provider", "host",
-    "model", "operation", "dialect", "stream", "history_at_provider", "request_bytes", "uninspected_bytes", "inspected",
-    "traceparent", "policy_version",
+    "key_id", "tier", "owner", "identity_sources", "session", "client", "user_agent", "account_hash",
+    "credential_hash", "via", "provider", "host", "model", "operation", "dialect", "stream", "history_at_provider",
+    "request_bytes", "uninspected_bytes", "inspected", "traceparent", "policy_version",
 )  # fmt: skip
 OUTCOME_COLUMNS = (
     "status", "origin", "billing", "outcome", "forwarded", "refused_by", "refused_rule", "route", "answer_model",
     "finish_reason", "error", "prompt_tokens", "completion_tokens", "cache_read_tokens", "cache_write_5m_tokens",
     "cache_write_1h_tokens", "reasoning_tokens", "estimated", "cost_microusd", "notional_microusd", "first_token_ms",
-    "total_ms", "own_ms", "stage_ms", "response_bytes",
+    "total_ms", "own_ms", "stage_ms", "response_bytes", "cache", "cache_reason", "cache_source", "cache_age_s",
+    "cache_similarity", "cache_saved_microusd", "vendor_saved_microusd",
 )  # fmt: skip
 COLUMNS = REQUEST_COLUMNS + OUTCOME_COLUMNS
 CONNECTION_COLUMNS = ("started", "client", "host", "port", "sni", "kind", "rule_id", "detail")
@@ -61,7 +62,7 @@ def request_columns(x: Exchange, hasher: Hasher) -> Row:
     unread = x.request_bytes if x.inspected is Inspected.OPAQUE else call.opaque_bytes
     return (
         x.id, stamp(x.started), who.team, who.user, short(who.tool), short(who.tool_version), who.namespace,
-        who.service_account, who.pod, who.process, _sources(tuple(who.sources.items())),
+        who.service_account, who.pod, who.process, who.key, who.tier, who.owner, _sources(tuple(who.sources.items())),
         short(call.session), x.client, short(x.headers.get("user-agent")), account, credential, x.via, x.provider,
         x.target.host if x.target else None, short(call.model), call.operation.value, x.dialect.name, call.stream,
         short(call.history_at_provider), x.request_bytes, unread, x.inspected.value, short(x.traceparent),
@@ -89,8 +90,14 @@ def outcome_columns(x: Exchange) -> Row:
         short(answer.error) if answer else None, *tokens, None if notional else x.cost, x.cost if notional else None,
         _since(x, x.times.first_token), _since(x, x.times.done), round(x.times.own * 1000, 3),
         json.dumps({name: round(seconds * 1000, 3) for name, seconds in stages.items()}) if stages else None,
-        x.response_bytes,
+        x.response_bytes, *_cache(x),
     )  # fmt: skip
+
+
+def _cache(x: Exchange) -> Row:
+    if (had := x.cache) is None:
+        return (*(None,) * 6, x.vendor_saved)
+    return had.layer.value, had.reason, had.source, had.age, had.similarity, had.saved, x.vendor_saved
 
 
 def verdict_rows(x: Exchange) -> list[Row]:

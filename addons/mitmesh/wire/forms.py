@@ -21,6 +21,7 @@ MOST_PIECES = 10_000
 """Texts that one body may hold; one with more is not read."""
 _PRINTED = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
 """All bytes but control characters."""
+_ASCII = re.compile(rb"[\x00-\x7f]+")
 _DISPOSITION = re.compile(rb"\r\ncontent-disposition:[^\r\n]*", re.IGNORECASE)
 
 
@@ -80,26 +81,27 @@ def read_form(raw: bytes, content_type: str) -> TextBody | None:
     elif kind == "application/x-www-form-urlencoded":
         pieces = _fields(raw)
     else:
-        text = _text(raw)
-        pieces = None if text is None else [Piece(0, len(raw), text)]
+        pieces = _texts(raw, 0, len(raw))
     return None if pieces is None or len(pieces) > MOST_PIECES else TextBody(raw, pieces, opaque)
 
 
-def _text(raw: bytes) -> str | None:
-    """Bytes as text; None where they are none (protobuf often is UTF-8, but has control characters)."""
-    if raw.translate(None, _PRINTED) != b"":
+def _texts(raw: bytes, start: int, end: int) -> list[Piece] | None:
+    """Bytes as one text. In what is not UTF-8 each run of ASCII is one: a byte that no encoding has must hide nothing
+    beside it. None where they are no text (protobuf often is UTF-8, but has control characters)."""
+    part = raw[start:end]
+    if part.translate(None, _PRINTED) != b"":
         return None
     try:
-        return raw.decode()
+        return [Piece(start, end, part.decode())]
     except UnicodeDecodeError:
-        return None
+        runs = _ASCII.finditer(part)
+        return [Piece(start + run.start(), start + run.end(), run[0].decode()) for run in runs] or None
 
 
 def _fields(raw: bytes) -> list[Piece] | None:
-    text = _text(raw)
-    if text is None or not text.isascii():
-        return None
-    pieces, at = [], 0
+    if not raw.isascii() or raw.translate(None, _PRINTED) != b"":
+        return _texts(raw, 0, len(raw))  # no form then; as a text it is read all the same
+    text, pieces, at = raw.decode(), [], 0
     for field in text.split("&"):
         name, sign, value = field.partition("=")
         for start, said in ((at, name), (at + len(name) + len(sign), value)):
@@ -127,14 +129,11 @@ def _parts(raw: bytes, boundary: bytes) -> tuple[list[Piece] | None, int]:
         head = raw[at + len(mark) : head_end]
         for found in _DISPOSITION.finditer(head):
             start = at + len(mark) + found.start() + 2
-            said = _text(found[0][2:])
-            if said is None:
-                return None, 0  # a name in no encoding that we know
-            pieces.append(Piece(start, start + len(found[0]) - 2, said))
-        text = _text(raw[begin:following])
-        if text is None:
+            pieces += _texts(raw, start, start + len(found[0]) - 2) or []
+        texts = _texts(raw, begin, following) if following > begin else []
+        if texts is None:
             opaque += following - begin
-        elif text:
-            pieces.append(Piece(begin, following, text))
+        else:
+            pieces += texts
         at = following + 2
     return pieces, opaque

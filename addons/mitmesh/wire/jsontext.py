@@ -201,7 +201,8 @@ class Body:
         """Put `value` (any JSON value; kept, not copied) at `path`: in place of what is there, or as a new member of
         an object. Raises BadPath where there is no such place."""
         if not path:
-            self.doc, self._edits = value, None
+            if not (type(value) is str and type(self.doc) is str and self.doc == value):
+                self.doc, self._edits = value, None
             return
         parent, last = self.doc, path[-1]
         for step, key in enumerate(path[:-1]):

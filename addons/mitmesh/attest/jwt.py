@@ -1,0 +1,162 @@
+"""Tokens (JWT): verified against the issuers of rules/identities.yaml, or not believed at all."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import secrets
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import ExpiredTokenError, InvalidClaimError, InvalidKeyIdError, JoseError, MissingClaimError
+from joserfc.jwk import KeySet
+
+from mitmesh.attest import Rejected
+from mitmesh.attest.keysets import KeySets
+from mitmesh.rules.identities import Issuer
+
+# joserfc warns of the name EdDSA, which RFC 9864 split; issuers will go on using it for years.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated", module="joserfc")
+
+LONGEST = 16 * 1024
+"""Characters of a token; no header of a request that serious servers take is longer."""
+REMEMBERED = 4096
+"""Tokens that were verified before: an agent sends the same one with every call."""
+_WORD = 128
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, frozen=True)
+class Claimed:
+    """What a token says of its holder, after its signature held. `until` is when it expires (seconds since 1970)."""
+
+    team: str | None
+    user: str | None
+    tier: str | None
+    roles: tuple[str, ...]
+    until: float
+
+
+class Tokens:
+    """Verifies tokens. `clock` gives seconds since 1970."""
+
+    def __init__(self, keysets: KeySets, clock: Callable[[], float] = time.time) -> None:
+        self._keysets, self._clock = keysets, clock
+        self._issuers: dict[str, Issuer] = {}
+        self._secret = secrets.token_bytes(32)
+        self._known: OrderedDict[bytes, tuple[str, Claimed]] = OrderedDict()
+
+    def configure(self, issuers: list[Issuer]) -> None:
+        """Believe these issuers from now on."""
+        self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._known.clear()
+        self._keysets.configure({issuer.keys for issuer in issuers})
+
+    def is_ours(self, token: str) -> bool:
+        """Does it claim to be of an issuer of ours? Others' are none of our business: a provider may use such too."""
+        return bool(self._issuers) and token.count(".") == 2 and issuer_of(token) in self._issuers
+
+    async def verify(self, token: str) -> Claimed:
+        """What it says, if all of it holds. Raises Rejected, and KeysUnavailable where the issuer's keys are not to be
+        had."""
+        if len(token) > LONGEST:
+            raise Rejected(f"the token is longer than {LONGEST} characters")
+        name = blake2b(token.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=16).digest()
+        known = self._known.get(name)
+        if known is not None and known[0] in self._issuers and known[1].until > self._clock():
+            self._known.move_to_end(name)
+            return known[1]
+        issuer = self._issuers.get(issuer_of(token) or "")
+        if issuer is None:
+            raise Rejected("its issuer is not one of rules/identities.yaml")
+        claimed = await self._verified(token, issuer)
+        self._known[name] = (issuer.issuer, claimed)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return claimed
+
+    async def _verified(self, token: str, issuer: Issuer) -> Claimed:
+        keys = await self._keysets.get(issuer.keys)
+        try:
+            claims = _decode(token, keys, issuer)
+        except InvalidKeyIdError:
+            keys = await self._keysets.get(issuer.keys, anew=True)
+            try:
+                claims = _decode(token, keys, issuer)
+            except InvalidKeyIdError:
+                raise Rejected("the token names a key that its issuer does not have") from None
+        now = int(self._clock())
+        registry = jwt.JWTClaimsRegistry(
+            now=now, leeway=issuer.leeway, iss={"essential": True, "value": issuer.issuer},
+            aud={"essential": True, "values": issuer.audience}, exp={"essential": True},
+        )  # fmt: skip
+        try:
+            registry.validate(claims)
+        except ExpiredTokenError:
+            raise Rejected("the token has expired") from None
+        except MissingClaimError as error:
+            raise Rejected(f"the token has no claim {_word(error.claim)}") from None
+        except InvalidClaimError as error:
+            raise Rejected(f"the token's claim {_word(error.claim)} does not hold") from None
+        except JoseError:
+            raise Rejected("the token's claims do not hold") from None
+        return _claimed(claims, issuer)
+
+
+def _decode(token: str, keys: KeySet, issuer: Issuer) -> dict[str, Any]:
+    try:
+        algorithms = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
+        return dict(jwt.decode(token, keys, algorithms=algorithms).claims)
+    except InvalidKeyIdError:
+        raise
+    except (JoseError, ValueError, TypeError, RecursionError):
+        raise Rejected("the token's signature does not hold") from None
+
+
+def issuer_of(token: str) -> str | None:
+    """Who a token says made it; nothing of that is verified."""
+    try:
+        middle = token[: LONGEST + 1].split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+        issuer = claims.get("iss")
+    except (ValueError, IndexError, AttributeError, RecursionError):
+        return None
+    return issuer if isinstance(issuer, str) else None
+
+
+def _claimed(claims: dict[str, Any], issuer: Issuer) -> Claimed:
+    names = issuer.claims
+    roles = _at(claims, names.roles)
+    if isinstance(roles, str):
+        roles = roles.split()
+    words = tuple(word for role in roles if (word := _word(role))) if isinstance(roles, list) else ()
+    return Claimed(
+        _word(_at(claims, names.team)), _word(_at(claims, names.user)), _word(_at(claims, names.tier)), words[:64],
+        float(claims["exp"]) + issuer.leeway,
+    )  # fmt: skip
+
+
+def _at(claims: Any, path: str | None) -> Any:
+    """The claim of that name, else the one that its dots lead to."""
+    if path is None or path in claims:
+        return claims.get(path) if path else None
+    for step in path.split("."):
+        if not isinstance(claims, dict):
+            return None
+        claims = claims.get(step)
+    return claims
+
+
+def _word(value: Any) -> str | None:
+    """A name fit for rules, the audit and metrics; anything else is none."""
+    if not isinstance(value, str) or not value.isprintable():
+        return None
+    return value.strip()[:_WORD] or None

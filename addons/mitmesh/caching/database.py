@@ -1,0 +1,204 @@
+"""cache.db: the file of kept answers, beside the audit's. One object is used by one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from sqlite_utils import Database, Migrations
+
+from mitmesh.caching.entry import Entry, Seal
+from mitmesh.store.database import Row, connect, migrate, transaction
+from mitmesh.store.keys import locked
+
+FILE, KEY_FILE = "cache.db", "cache.key"
+DAMAGED = ".damaged"
+"""What a file that cannot be read is renamed with; the next one takes its place."""
+
+migrations = Migrations("mitmesh.cache")
+
+_ADD = (
+    "insert into entries (key, rest, tenant, provider, model, user, exchange, created, used, cost, size, vector,"
+    " sealed) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_READ = "select key, sealed, exchange, created, tenant, provider, model, cost, rest, vector, user, size from entries"
+_USED = "update entries set used = max(used, ?), hits = hits + ?, saved_microusd = saved_microusd + ? where key = ?"
+
+
+@migrations(name="001_entries")
+def _entries(db: Database) -> None:
+    """One row per answer. `sealed` is encrypted; the other columns name who, what and when."""
+    db.execute(
+        "create table entries (id integer primary key autoincrement, key blob not null unique, rest blob,"
+        " tenant text not null, provider text, model text, user text, exchange text, created integer not null,"
+        " used integer not null, hits integer not null default 0, saved_microusd integer not null default 0,"
+        " cost integer, size integer not null, vector blob, sealed blob not null)"
+    )
+    db.execute("create index idx_entries_used on entries (used)")
+    db.execute("create index idx_entries_created on entries (created)")
+    db.execute("create table entry_values (entry integer not null, value text not null)")
+    db.execute("create index idx_entry_values_value on entry_values (value)")
+    db.execute("create index idx_entry_values_entry on entry_values (entry)")
+    db.execute("create table epoch (number integer not null)")
+    db.execute("insert into epoch values (0)")
+
+
+class File:
+    """An open cache.db. Raises sqlite3.Error from every method."""
+
+    def __init__(self, data: Path, seal: Seal) -> None:
+        self._seal = seal
+        self.path = data / FILE
+        with locked(data / f".{FILE}.lock"):
+            self._conn = connect(self.path)
+            migrate(self._conn, migrations)
+            self.inode = self.path.stat().st_ino
+        self._conn.execute("PRAGMA cache_size=-4096")
+        self._version = self._epoch = -1
+        self._last = 0
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._conn.close()
+
+    @property
+    def moved(self) -> bool:
+        """Is another file in its place by now (another worker set this one aside)?"""
+        try:
+            return self.path.stat().st_ino != self.inode
+        except OSError:
+            return True
+
+    # --- lookup ---
+
+    def get(self, key: bytes) -> Entry | None:
+        """The entry of this key."""
+        row = self._conn.execute(f"{_READ} where key = ?", (key,)).fetchone()
+        return self._entry(row) if row else None
+
+    def by_id(self, number: int) -> Entry | None:
+        """The entry of this number."""
+        row = self._conn.execute(f"{_READ} where id = ?", (number,)).fetchone()
+        return self._entry(row) if row else None
+
+    def _entry(self, row: Row) -> Entry | None:
+        """The row opened; None where it was sealed with another key."""
+        key, sealed, exchange, created, tenant, provider, model, cost, rest, vector, user, size = row
+        try:
+            answer, body, turn = self._seal.open(key, sealed)
+        except InvalidTag:
+            return None
+        return Entry(
+            key, answer, exchange, created, tenant, provider, model, body, cost, rest, turn, vector, user, (), size
+        )
+
+    # --- what other workers did ---
+
+    def news(self) -> tuple[bool, list[tuple[int, bytes]]]:
+        """Did entries go since the last call, and numbers and keys of those that came; all of them where some went."""
+        version = self._conn.execute("PRAGMA data_version").fetchone()[0]  # changes with others' writes alone
+        if version == self._version:
+            return False, []
+        epoch = self._conn.execute("select number from epoch").fetchone()[0]
+        gone = epoch != self._epoch
+        self._version, self._epoch, self._last = version, epoch, 0 if gone else self._last
+        rows = self._conn.execute("select id, key from entries where id > ? order by id", (self._last,)).fetchall()
+        if rows:
+            self._last = rows[-1][0]
+        return gone, rows
+
+    def vectors(self, above: int) -> list[tuple[int, bytes, bytes, bytes]]:
+        """Number, key, rest and vector of the entries above this number that can be found by meaning."""
+        sql = "select id, key, rest, vector from entries where id > ? and vector is not null order by id"
+        return self._conn.execute(sql, (above,)).fetchall()
+
+    # --- writing ---
+
+    def write(self, added: Iterable[Entry], used: Iterable[tuple[int, int, int, bytes]]) -> None:
+        """Add entries (one of the same key is replaced) and note uses `(when, hits, micro-dollars, key)`; one
+        transaction."""
+        rows = [(entry, self._seal.close(entry)) for entry in added]
+        with transaction(self._conn):
+            for entry, sealed in rows:
+                self._delete("key = ?", (entry.key,))
+                size = len(sealed) + len(entry.vector or b"") + 256
+                fields = (
+                    entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange,
+                    entry.created, entry.created, entry.cost, size, entry.vector, sealed,
+                )  # fmt: skip
+                number = self._conn.execute(_ADD, fields).lastrowid
+                values = [(number, value) for value in entry.values]
+                self._conn.executemany("insert into entry_values values (?, ?)", values)
+            self._conn.executemany(_USED, used)
+
+    def prune(self, now: int, ttl: int, most_bytes: int, most_entries: int) -> int:
+        """Delete what is too old, then the least recently used beyond the limits; how many went."""
+        size, count, oldest = self._conn.execute(
+            "select coalesce(sum(size), 0), count(*), coalesce(min(created), 0) from entries"
+        ).fetchone()
+        gone = 0
+        with transaction(self._conn):
+            if count and oldest <= now - ttl:
+                gone += self._delete("created <= ?", (now - ttl,))
+                size, count = self._conn.execute("select coalesce(sum(size), 0), count(*) from entries").fetchone()
+            if size > most_bytes or count > most_entries:
+                gone += self._evict(size - most_bytes * 9 // 10, count - most_entries * 9 // 10)
+            if gone:
+                self._conn.execute("update epoch set number = number + 1")
+        if gone:
+            self._version = -1
+            self._conn.execute("PRAGMA incremental_vacuum(200)").fetchall()
+        return gone
+
+    def _evict(self, bytes_over: int, entries_over: int) -> int:
+        """Delete the least recently used, until both are gone."""
+        chosen = []
+        for number, size in self._conn.execute("select id, size from entries order by used, id"):
+            if bytes_over <= 0 and entries_over <= 0:
+                break
+            chosen.append((number,))
+            bytes_over, entries_over = bytes_over - size, entries_over - 1
+        self._conn.executemany("delete from entry_values where entry = ?", chosen)
+        self._conn.executemany("delete from entries where id = ?", chosen)
+        return len(chosen)
+
+    def clear(self, where: str, parameters: tuple[object, ...]) -> int:
+        """Delete the entries for which the SQL condition holds; how many went. Every worker forgets them too."""
+        with transaction(self._conn):
+            gone = self._delete(where, parameters)
+            self._conn.execute("update epoch set number = number + 1")
+        self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted is not to stay in the -wal file
+        return gone
+
+    def _delete(self, where: str, parameters: tuple[object, ...]) -> int:
+        self._conn.execute(
+            f"delete from entry_values where entry in (select id from entries where {where})", parameters
+        )
+        return self._conn.execute(f"delete from entries where {where}", parameters).rowcount
+
+    # --- questions ---
+
+    def rows(self, sql: str, parameters: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
+        """What a question answers."""
+        return self._conn.execute(sql, parameters).fetchall()
+
+    def texts(self) -> Iterable[tuple[int, Entry]]:
+        """Every entry with its number, opened; those that cannot be are left out."""
+        numbers = [row[0] for row in self._conn.execute("select id from entries order by id")]
+        for number in numbers:
+            if entry := self.by_id(number):
+                yield number, entry
+
+
+def set_aside(data: Path, inode: int | None = None) -> None:
+    """Rename a damaged file out of the way, with what SQLite keeps beside it, in place of the last one so renamed.
+    With `inode`: only while it is still that file, for another worker may have been first."""
+    path = data / FILE
+    with locked(data / f".{FILE}.lock"):
+        if inode is not None and (not path.exists() or path.stat().st_ino != inode):
+            return
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+            file = data / name
+            if file.exists():
+                file.replace(data / f"{name}{DAMAGED}")

@@ -1,0 +1,79 @@
+"""One kept answer, and how it is written down: sealed, for it is text."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import zlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from mitmesh.dialects.base import Answer, Kind, Part, Usage
+
+_NONCE = 12
+
+
+@dataclass(slots=True)
+class Entry:
+    """An answer that may be given again. `answer` is redacted; `body` is its JSON where an Answer cannot say it
+    (embeddings). `cost` is what it cost, in micro-dollars (None: unknown); `created` in seconds since 1970.
+
+    `rest`, `turn` and `vector` are for finding it by meaning; `values` are keyed hashes of the caller's values behind
+    its placeholders. Those and the names beside them are for the operator's questions."""
+
+    key: bytes
+    answer: Answer
+    exchange: str
+    created: int
+    tenant: str
+    provider: str
+    model: str
+    body: bytes | None = None
+    cost: int | None = None
+    rest: bytes | None = None
+    turn: str | None = None
+    vector: bytes | None = None
+    user: str | None = None
+    values: tuple[str, ...] = ()
+    size: int = 0
+    shown: dict[Any, bytes] = field(default_factory=dict)
+    """Its bytes in the forms that were asked for, while it is held in memory."""
+
+
+class Seal:
+    """Seals entries with keys that come of the folder's one key, and gives the secret of the lookup keys."""
+
+    def __init__(self, key: bytes) -> None:
+        self.secret = hmac.digest(key, b"cache lookup", "sha256")
+        self._cipher = AESGCM(hmac.digest(key, b"cache sealing", "sha256"))
+
+    def close(self, entry: Entry) -> bytes:
+        """The entry's texts as they are written to the file."""
+        answer = asdict(entry.answer)
+        body = entry.body.decode() if entry.body is not None else None
+        said = {"turn": entry.turn, "answer": answer, "body": body}
+        packed = zlib.compress(json.dumps(said, ensure_ascii=False).encode("utf-8", "surrogatepass"), 1)
+        nonce = os.urandom(_NONCE)
+        return nonce + self._cipher.encrypt(nonce, packed, entry.key)
+
+    def open(self, key: bytes, sealed: bytes) -> tuple[Answer, bytes | None, str | None]:
+        """Answer, body and turn. Raises InvalidTag where it was not sealed with this key."""
+        packed = self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], key)
+        said = json.loads(zlib.decompress(packed).decode("utf-8", "surrogatepass"))
+        body = said["body"]
+        return _answer(said["answer"]), body.encode() if body is not None else None, said["turn"]
+
+
+def weigh(entry: Entry) -> int:
+    """About how many bytes an entry takes, in memory or on disk."""
+    texts = sum(len(part.text) for part in entry.answer.parts) + len(entry.turn or "")
+    return 1024 + texts + len(entry.body or b"") + len(entry.vector or b"")
+
+
+def _answer(said: dict[str, Any]) -> Answer:
+    parts = [Part(Kind(part["kind"]), part["text"], part["name"], part["call_id"]) for part in said.pop("parts")]
+    usage = said.pop("usage")
+    return Answer(**said, parts=parts, usage=Usage(**usage) if usage else None)

@@ -1,0 +1,204 @@
+"""May the answer to one prompt be given to another? Cosine alone never decides.
+
+First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is
+left needs a cosine that depends on how many words both share: a table learned by scripts/train-gate, in
+data/gate/gate.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mitmesh.caching.lexicon import DIRECTED, FUNCTION, LIGHT, OPPOSITES, PREPOSITIONS
+from mitmesh.caching.reading import Reading, read
+from mitmesh.caching.subject import professional
+
+SHORT = 6
+"""Content words of both together; below, a word that only one has is another question."""
+GATE = Path(__file__).parents[1] / "data" / "gate" / "gate.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """`reason` is one word for metrics and audit (`numbers`, `negation` ... or `meaning`); `score` is 1 for
+    equal vectors, 0.5 where the cosine is the least that will do, 0 where a fact forbids it."""
+
+    hit: bool
+    reason: str
+    score: float
+
+
+@cache
+def table() -> dict[str, Any]:
+    """What was learned: `least_cosine` by shared words (1, 2, ... the last for all more), `most_unshared`."""
+    found: dict[str, Any] = json.loads(GATE.read_text())
+    return found
+
+
+def judge(asked: str, cached: str, cosine: float) -> Judgement:
+    """Both are texts of last user turns (raw or normalised); `cosine` of their embeddings. Symmetric; never raises
+    whatever the texts."""
+    try:
+        return _judged(asked, cached, cosine)
+    except Exception:  # noqa: BLE001  what cannot be compared is a miss; the exception could quote the texts
+        return Judgement(False, "failed", 0.0)
+
+
+def _judged(asked: str, cached: str, cosine: float) -> Judgement:
+    a, b = read(asked), read(cached)
+    if a is None or b is None or not math.isfinite(cosine):
+        return Judgement(False, "length", 0.0)
+    if why := forbidden(a, b):
+        return Judgement(False, why, 0.0)
+    heavy, _, both = unshared(a, b)
+    least = required(both)
+    score = max(0.0, 1 - (1 - min(1.0, cosine)) / (1 - least) / 2)
+    near = cosine >= least and len(heavy) <= table()["most_unshared"] * (both + len(heavy))
+    return Judgement(near and both > 0, "meaning", score)
+
+
+def forbidden(a: Reading, b: Reading) -> str:
+    """The first fact that keeps the two apart, or nothing."""
+    for kind, value in a.facts.items():
+        if value != b.facts[kind]:
+            return kind
+    if a.frame and b.frame and (a.frame ^ b.frame) - LIGHT:
+        return "heading"
+    if _role(a, b):
+        return "persona"
+    if not (_known(a.names, b) and _known(b.names, a)):
+        return "names"
+    for why, check in (
+        ("question", _question),
+        ("persons", _persons),
+        ("antonyms", _opposed),
+        ("direction", _directed),
+    ):
+        if check(a, b):
+            return why
+    if _turned(a, b):
+        return "order"
+    if _exchanged(a, b):
+        return "exchanged"
+    return "qualified" if _qualified(a, b) else ""
+
+
+def _role(a: Reading, b: Reading) -> bool:
+    return a.role != b.role and not (professional(a.role or b.role) and not (a.role and b.role))
+
+
+def _known(names: frozenset[str], other: Reading) -> bool:
+    """Has the other each of these words, however it is written?"""
+    return names <= other.seen
+
+
+def _question(a: Reading, b: Reading) -> bool:
+    """What is asked: why and when, how and whether. In many words it may be said twice, once so and once so."""
+    if a.question == b.question:
+        return False
+    heavy, _, both = unshared(a, b)
+    return both + len(heavy) < SHORT or bool(a.question and b.question and "how" not in (a.question, b.question))
+
+
+def _persons(a: Reading, b: Reading) -> bool:
+    """I send you, you send me."""
+    both = {1, 2}
+    return set(a.persons) == both == set(b.persons) and a.persons[0] != b.persons[0]
+
+
+def _opposed(a: Reading, b: Reading) -> bool:
+    """A word of one whose opposite the other has in its place."""
+    only_a, only_b = set(a.tokens) - set(b.tokens), set(b.tokens) - set(a.tokens)
+    only_a |= {each for each in a.seen if each not in b.seen}
+    only_b |= {each for each in b.seen if each not in a.seen}
+    return any((one, other) in OPPOSITES for one in only_a for other in only_b)
+
+
+def _led(tokens: tuple[str, ...]) -> dict[str, set[str]]:
+    """The preposition before each content word; none where there is none."""
+    found: dict[str, set[str]] = {}
+    last = ""
+    for each in tokens:
+        if each in PREPOSITIONS:
+            last = each
+        elif each not in FUNCTION:
+            found.setdefault(each, set()).add(last)
+            last = ""
+    return found
+
+
+def _directed(a: Reading, b: Reading) -> bool:
+    """A word both have stands after `to` in one and after `from` in the other, and the like."""
+    ours, theirs = _led(a.tokens), _led(b.tokens)
+    for word in ours.keys() & theirs.keys():
+        one, other = (ours[word] & DIRECTED), (theirs[word] & DIRECTED)
+        if one and other and one != other:
+            return True
+        if (ours[word] - {""}) and (theirs[word] - {""}) and (one or other) and one != other:
+            return True
+    return False
+
+
+def _turned(a: Reading, b: Reading) -> bool:
+    """Two words both have, in the other order, where order matters: next to each other, with the same word between
+    them, or with a word of direction between them."""
+    shared = set(a.words) & set(b.words)
+    ours, theirs = _places(a.tokens, shared), _places(b.tokens, shared)
+    words = sorted(ours.keys() & theirs.keys(), key=lambda word: ours[word])
+    for i, x in enumerate(words):
+        for y in words[i + 1 :]:
+            if theirs[x] < theirs[y]:
+                continue
+            one = set(a.tokens[ours[x] + 1 : ours[y]])
+            other = set(b.tokens[theirs[y] + 1 : theirs[x]])
+            if (
+                (not one and not other)
+                or (one & other) - FUNCTION
+                or (one | other) & DIRECTED
+                or one & other & PREPOSITIONS
+            ):
+                return True
+    return False
+
+
+def _places(tokens: tuple[str, ...], shared: set[str]) -> dict[str, int]:
+    """Where words stand that occur once."""
+    counts = Counter(tokens)
+    return {each: n for n, each in enumerate(tokens) if each in shared and counts[each] == 1}
+
+
+def _exchanged(a: Reading, b: Reading) -> bool:
+    """In the same place of both, words that do not mean the same."""
+    for kind, i, j, k, m in SequenceMatcher(None, a.words, b.words, autojunk=False).get_opcodes():
+        if kind == "replace":
+            one = set(a.words[i:j]) - LIGHT - set(b.words) - a.frame
+            other = set(b.words[k:m]) - LIGHT - set(a.words) - b.frame
+            if one and other:
+                return True
+    return False
+
+
+def unshared(a: Reading, b: Reading) -> tuple[set[str], set[str], int]:
+    """The words that one has and the other has not, and of those that say little; how many both have, numbers too.
+    A heading's words are no difference where the other has no heading."""
+    ours, theirs = set(a.words), set(b.words)
+    slight = LIGHT | (frozenset() if a.frame and b.frame else a.frame | b.frame)
+    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + a.count + len(a.facts["names"])  # type: ignore[arg-type]
+
+
+def _qualified(a: Reading, b: Reading) -> bool:
+    """In a few words each one counts: list files, list hidden files."""
+    heavy, _, both = unshared(a, b)
+    return bool(heavy) and both + len(heavy) < SHORT
+
+
+def required(both: int) -> float:
+    """The least cosine by how many content words both have; more words shared, less is asked."""
+    steps: list[float] = table()["least_cosine"]
+    return steps[min(max(both, 1), len(steps)) - 1]

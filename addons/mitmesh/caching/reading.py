@@ -1,0 +1,367 @@
+"""What the gate compares of a prompt, read once: its facts (numbers, names, code ...) and its words."""
+
+# ruff: noqa: E501  tables of words and patterns, not prose
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mitmesh.caching import code
+from mitmesh.caching.lexicon import (
+    FUNCTION,
+    NAMES,
+    NEGATIONS,
+    PREPOSITIONS,
+    QUANTIFIERS,
+    TIMES,
+    canonical,
+    stem,
+)  # fmt: skip
+from mitmesh.caching.subject import FRAME, persona, plain
+
+LONGEST = 4_096
+"""Characters; the embedder's 256 tokens are rarely more than 1,500."""
+
+LONGEST_WORD = 256
+"""Characters without a space between; of more, some pattern below would take long."""
+SHORT = 14
+"""Words; in a longer prompt a `should` or `will` is seldom what is asked."""
+
+_QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
+_PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*?)_?(\d*)>")
+_IDENTIFIER = re.compile(
+    r"https?://\S+|(?<!\w)--?[a-zA-Z][\w-]*|(?:[\w.~-]*/)+[\w.-]+\w|/\w+|[A-Za-z]\w*(?:[.:]\w+)+(?:\(\))?|\w+\(\)|\w*_\w+|"
+    r"(?<!\w)[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|\b[A-Za-z]+(?:\+\+|#)|[#@]\w+|(?<![\w$€£])[A-Za-z]+-?\d[\w-]*|\b[a-f0-9]{7,}\b"
+)
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)])[-−])?(?P<money>[$€£¥])?\s?(?P<digits>\d[\d.,:/]*)(?P<unit>\s?(?:%|°\s?[CFK]?|\b(?:basis points?|[A-Za-zµ]+(?:/[a-z]+)?))|[A-Za-zµ]+)?"
+)
+_PHRASES = tuple(
+    (re.compile(rf"(?i)\b(?:{each})\b"), word)
+    for each, word in (
+        ("year[- ](?:on|over)[- ]year|yoy", "yoy"), ("executive summary", "summary"), ("sign(?:ing)?[- ]?in(?:to)?|log(?:ging)?[- ]?in(?:to)?|log(?:ging)?[- ]?on", "login"),
+        ("set(?:ting)?[- ]up", "configure"), ("sign(?:ing)? ?up", "register"), ("get(?:ting)? rid of", "delete"), ("find(?:ing)? out", "find"),
+        ("carry(?:ing)? out", "execute"), ("what's", "what is"), ("how's", "how is"), ("top(?:ping|ped)?[- ]?up", "topup"),
+        ("how come", "why"), ("using|utili[sz]ing|employing|by means of", " "), ("have got", "have"), ("is there (?:a|any) way to", "can i"),
+    )
+)  # fmt: skip
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:-[^\W\d_]+)*")
+_APPROACH = re.compile(
+    r"(?i)\b(?:(?:can|could|would|will) you (?:please |kindly )?(?:tell|show|help|explain|give)(?: to)? ?(?:me|us)?|please|kindly|thanks?(?: you)?(?: very much| a lot| in advance)?|i(?:'d| would) like to (?:know|understand)|i want to know|do you know|"
+    r"tell me|show me|let me know|i was wondering(?: if)?|i wonder|is it possible(?: for me)? to|am i able to)\b"
+)
+_CARDINALS = {
+    word: str(n)
+    for n, word in enumerate(
+        [
+            "two",
+            "three",
+            "four",
+            "five",
+            "six",
+            "seven",
+            "eight",
+            "nine",
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+            "twenty",
+        ],
+        2,
+    )
+} | {
+    "zero": "0",
+    "thirty": "30",
+    "forty": "40",
+    "fifty": "50",
+    "sixty": "60",
+    "seventy": "70",
+    "eighty": "80",
+    "ninety": "90",
+}
+_CARDINAL = re.compile(rf"(?i)\b(?:{'|'.join(_CARDINALS)})\b")
+_WRITTEN = frozenset(
+    [
+        "first",
+        "second",
+        "third",
+        "fourth",
+        "fifth",
+        "sixth",
+        "seventh",
+        "eighth",
+        "ninth",
+        "tenth",
+        "hundred",
+        "thousand",
+        "million",
+        "billion",
+        "dozen",
+        "half",
+        "quarter",
+        "once",
+        "twice",
+        "double",
+        "triple",
+    ]
+)
+_UNITS = {
+    "percent": "%", "basispoint": "bps", "basispoints": "bps", "bp": "bps", "kilometers": "km", "kilometres": "km",
+    "kilometer": "km", "kilometre": "km", "hours": "h", "hour": "h", "minutes": "min", "minute": "min", "mins": "min",
+    "secs": "s", "seconds": "s", "second": "s", "sec": "s", "kilograms": "kg", "kilogram": "kg", "days": "day",
+    "weeks": "week", "months": "month", "years": "year", "dollars": "$", "dollar": "$", "usd": "$", "euros": "€", "euro": "€",
+    "eur": "€", "pounds": "pound", "gbp": "£", "miles": "mile", "meters": "metre", "meter": "metre", "metres": "metre",
+}  # fmt: skip
+_SPACED = frozenset(
+    [
+        "km",
+        "kg",
+        "g",
+        "mg",
+        "lb",
+        "lbs",
+        "oz",
+        "mm",
+        "cm",
+        "ft",
+        "mph",
+        "kmh",
+        "ms",
+        "s",
+        "min",
+        "h",
+        "kb",
+        "mb",
+        "gb",
+        "tb",
+        "kib",
+        "mib",
+        "gib",
+        "bps",
+        "rps",
+        "w",
+        "kw",
+        "kwh",
+        "v",
+        "hz",
+        "khz",
+        "mhz",
+        "ghz",
+        "c",
+        "f",
+        "k",
+        "m",
+        "b",
+    ]
+)
+"""Units that stand for themselves after a space."""
+_STOPWORDS = {
+    "de": "der die das und ist nicht wie ich ein eine mein meine kann auf für mit von zu wo warum",
+    "fr": "le la les et est pas comment je un une mon ma puis sur pour avec des du où pourquoi mot",
+    "es": "el los las y es cómo como puedo mi una para con por qué dónde contraseña restablezco",
+    "it": "il lo gli e è come posso mio mia una per con che dove perché",
+    "pt": "o os as e é como posso meu minha uma para com que onde senha não",
+    "nl": "de het en is niet hoe ik een mijn kan op voor met van waar wachtwoord",
+}
+_LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
+_FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
+_THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
+_CAN = frozenset(
+    [
+        "can",
+        "could",
+        "may",
+        "might",
+        "is",
+        "are",
+        "was",
+        "were",
+        "do",
+        "does",
+        "did",
+        "has",
+        "have",
+        "will",
+        "would",
+        "should",
+        "must",
+    ]
+)
+_QUESTIONS = frozenset(["why", "when", "where", "who", "whom", "whose", "which", "how"])
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A prompt's facts by kind (equal or no hit), and its words in order."""
+
+    facts: dict[str, object]
+    role: str
+    words: tuple[str, ...]  # content words, canonical, in order
+    tokens: tuple[str, ...]  # all words of the prose in order, content words canonical
+    seen: frozenset[str]  # every word as written, in lower case
+    names: frozenset[str]  # words with capitals where a sentence does not ask for them
+    question: str
+    persons: tuple[int, ...]
+    count: int  # numbers
+    frame: frozenset[str]  # words of headings and labels
+
+
+@lru_cache(maxsize=4096)
+def read(text: str) -> Reading | None:
+    """None where there is nothing to compare or too much."""
+    if not text.strip() or len(text) > LONGEST or max(map(len, text.split())) > LONGEST_WORD:
+        return None
+    text = unicodedata.normalize("NFC", text).replace("’", "'")
+    role, rest = persona(text)
+    prose, pieces, fences = code.split(rest)
+    quotes = [next(filter(None, found), "") for found in _QUOTED.findall(prose)]
+    frame = " ".join(found[0] for found in FRAME.finditer(prose))
+    prose = _phrases(plain(_QUOTED.sub(lambda found: _mark(found[0]), prose)))
+    placeholders, prose = _placeholders(prose)
+    identifiers: list[str] = []
+
+    def named(found: re.Match[str]) -> str:
+        if _plainish(found[0]):
+            return found[0]
+        identifiers.append(found[0].rstrip(".,;:?!)"))
+        return _mark(identifiers[-1])
+
+    bare = _IDENTIFIER.sub(named, prose)
+    numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
+    bare = _APPROACH.sub(" ", bare)
+    words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
+    words += [_mark(piece).strip() for piece in pieces]
+    tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
+    content = tuple(
+        canonical(each) for each in words if each not in FUNCTION and "'" not in each and each not in _WRITTEN
+    ) + tuple(canonical(each) for each in fences if each in NAMES)
+    framed = frozenset(
+        each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part))
+    )
+    facts: dict[str, object] = {
+        "code": pieces, "quotes": quotes, "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
+        "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
+        "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
+        "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
+        "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
+        "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
+        "times": sorted(each for each in words if each in TIMES),
+        "language": _language(bare, words),
+        "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
+    }  # fmt: skip
+    return Reading(
+        facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
+        next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
+        tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
+        sum(map(len, numbers.values())),
+        frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
+    )  # fmt: skip
+
+
+def _mark(value: str) -> str:
+    """A word of letters that stands for what is compared as a fact, so that its place among the words counts too."""
+    return " qz" + zlib.crc32(value.encode()).to_bytes(4, "big").hex().translate(_LETTERS) + " "
+
+
+_LETTERS = str.maketrans("0123456789", "ghijklmnop")
+
+
+def _phrases(prose: str) -> str:
+    """Phrases of several words that mean one."""
+    for pattern, word in _PHRASES:
+        prose = pattern.sub(word, prose)
+    return prose
+
+
+def _plainish(word: str) -> bool:
+    """Looks like an identifier and is an everyday word: and/or, Q3-like stays."""
+    return bool(re.fullmatch(r"[A-Za-z]+/[A-Za-z]+|e\.g|i\.e|U\.S|[ap]\.m", word))
+
+
+def _parts(word: str) -> list[str]:
+    """A word with hyphens is its parts, unless it means something as one."""
+    if word.endswith("'s"):
+        word = word[:-2]
+    if "-" in word and canonical(word) == stem(word):
+        return word.split("-")
+    return [word]
+
+
+def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
+    """Types in order, each value numbered by its first place: which one is which number does not count."""
+    found = _PLACEHOLDER.findall(prose)
+    known: dict[tuple[str, str], int] = {}
+    sequence = [(kind, known.setdefault((kind, n), len(known))) for kind, n in found]
+    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}"), prose)
+
+
+def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
+    """Per unit the values in order; `bare` is the prose without them."""
+    found: dict[str, list[str]] = {}
+
+    def take(match: re.Match[str]) -> str:
+        unit = (match["unit"] or "").replace(" ", "")
+        low = unit.lower()
+        known = _UNITS.get(low) or _UNITS.get(stem(low), "")
+        short = low in _SPACED or (0 < len(unit) <= 4 and not match["unit"].startswith(" "))
+        value = (match["sign"] or "") + _value(match["digits"])
+        if known or unit.startswith(("%", "°")) or short:
+            kind, rest = known or (unit if len(unit) <= 2 else low), ""
+        else:
+            kind, rest = "", f" {match['unit'] or ''} "
+        if match["money"]:
+            value, kind = value + kind, match["money"]
+        found.setdefault(kind, []).append(value)
+        return rest or " "
+
+    bare = _NUMBER.sub(take, prose)
+    return found, bare
+
+
+def _value(digits: str) -> str:
+    """1,000 is 1000, 2.0 is 2; what is no plain number (a date, a time, a version) stays as it is."""
+    digits = digits.rstrip(".,:/")
+    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
+        digits = digits.replace(",", "")
+    if re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
+        digits = digits.rstrip("0").rstrip(".") if digits.endswith((".0", "00")) else digits
+    return digits
+
+
+def _language(prose: str, words: list[str]) -> str:
+    """Scripts that occur and, for Latin, the language whose small words are most; "" for English or unknown."""
+    scripts = {_script(each) for each in set(prose) if each.isalpha()} - {"LATIN"}
+    counts = {name: sum(word in known for word in words) for name, known in _LANGUAGES.items()}
+    best = max(counts, key=lambda name: counts[name])
+    english = sum(word in FUNCTION for word in words)
+    foreign = best if counts[best] >= 2 and counts[best] > english else ""
+    return " ".join([foreign, *sorted(scripts)]).strip()
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str:
+    name = unicodedata.name(character, "")
+    return "CJK" if name.startswith(("CJK", "HIRAGANA", "KATAKANA")) else name.partition(" ")[0]
+
+
+def _capitalised(prose: str) -> frozenset[str]:
+    """Words with a capital that does not begin a sentence, unless most have one (a title, shouting)."""
+    found = list(re.finditer(r"[^\W\d_]+", prose))
+    capital = [each for each in found if each[0][0].isupper() and each[0] != "I"]
+    if not found or len(capital) * 5 > len(found) * 3:
+        return frozenset()
+    begins = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
+    return frozenset(
+        stem(each[0].lower()) for each in capital if (each[0].isupper() and len(each[0]) > 1)
+        or (not begins.search(prose, max(0, each.start() - 5), each.start()) and each.start() > 0)
+    )  # fmt: skip

@@ -1,0 +1,50 @@
+"""What a prompt is about: the words without the role it begins with and without marks of layout."""
+
+from __future__ import annotations
+
+import re
+
+PERSONA = re.compile(
+    r"\s*(?:you are|you're|act as|imagine you are|pretend (?:to be|you are)|as)\s+(?:an?|the|my)\s+"
+    r"(?P<role>[^.!?\n:;]{2,100})[.!\n]\s*(?=\S)",
+    re.IGNORECASE,
+)
+_PROFESSION = re.compile(
+    r"(?:[\w/-]+ ){0,5}(?:engineer|architect|analyst|developer|programmer|consultant|scientist|expert|specialist|"
+    r"assistant|administrator|professional|researcher|reviewer|manager)",
+    re.IGNORECASE,
+)
+_LIMITS = re.compile(r"(?i)\b(?:not|never|without|non|junior|beginner|novice|grumpy|sarcastic|funny|rude|bad|evil)\b")
+_LINE_MARKS = re.compile(r"(?m)^[ \t]*(?:#{1,6}[ \t]+|[-*+][ \t]+|>[ \t]?)")
+_RULE = re.compile(r"(?m)^[ \t|:-]{3,}$")
+_STRONG = re.compile(r"(?<!\w)(\*\*|__)(?=\S)([^*_\n]{1,200}?)(?<=\S)\1(?!\w)")
+
+
+def persona(text: str) -> tuple[str, str]:
+    """The role a prompt gives the model ("senior tax lawyer") and the rest. A prompt that is all persona has none."""
+    found = PERSONA.match(text)
+    return (found["role"].strip().lower(), text[found.end() :]) if found else ("", text)
+
+
+def professional(role: str) -> bool:
+    """Does a role say no more than: know the subject? A pirate or a teacher of small children is asked for another
+    answer."""
+    return bool(_PROFESSION.fullmatch(role)) and not _LIMITS.search(role)
+
+
+def plain(text: str) -> str:
+    """Without headings', lists', emphasis' and tables' marks."""
+    text = _STRONG.sub(r"\2", _LINE_MARKS.sub("", _RULE.sub("", text)))
+    return text.replace("|", "\n") if text.count("|") > 3 else text
+
+
+FRAME = re.compile(r"(?m)^#{1,6} [^\n]*$|^\*\*[^*\n]{1,60}:?\*\*:?[^\n]*$")
+"""A heading, or a label in bold with what it says."""
+
+
+def subject(text: str) -> str:
+    """What to embed; never empty where `text` is not."""
+    role, rest = persona(text)
+    text = rest if professional(role) else text
+    body = FRAME.sub("", text)
+    return " ".join(plain(body if len(body.split()) > 3 else text).split()) or text

@@ -1,0 +1,77 @@
+"""The shape of rules/cache.yaml: which answers are kept, for whom, and for how long."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from mitmesh.exchange import Mode
+from mitmesh.rules.checks import HeaderName, Word
+from mitmesh.rules.models import _Model
+
+
+class CacheSkip(_Model):
+    """Calls that are neither answered from the cache nor kept in it. All that are given must hold."""
+
+    team: Word | None = Field(default=None, description="The caller's team.")
+    namespace: Word | None = Field(default=None, description="The caller's namespace.")
+    user: Word | None = Field(default=None, description="The caller's user.")
+    tool: Word | None = Field(default=None, description="The caller's tool.")
+    provider: Word | None = Field(default=None, description="Who serves the call.")
+    model: Word | None = Field(default=None, description="The model asked for; `*` is any text.")
+
+
+class CacheWait(_Model):
+    """Calls that are the same at the same time: one asks the provider, the others wait for its answer."""
+
+    seconds: int = Field(
+        default=8,
+        ge=0,
+        le=300,
+        description="How long a call waits for another's answer before it asks the provider itself, in seconds; always "
+        "less than limits.stage_seconds of mesh.yaml. 0: none waits.",
+    )
+    calls: int = Field(default=100, ge=1, le=10_000, description="How many calls may wait for one answer.")
+
+
+class Cache(_Model):
+    """rules/cache.yaml: which answers are kept, for whom, and for how long."""
+
+    mode: Mode | None = Field(
+        default=None, description="observe only records what would have been answered; default as mesh.yaml says."
+    )
+    exact: bool = Field(default=True, description="Answer a call that was answered before, word for word.")
+    tenant: Literal["team", "namespace"] = Field(
+        default="team",
+        description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or default does "
+        "not) shares only under its own credential; with none, and unknown, it is never answered from the cache.",
+    )
+    ttl_seconds: int = Field(
+        default=86_400, ge=1, le=366 * 86_400, description="How old an answer may be that is given again, in seconds."
+    )
+    most_temperature: float = Field(
+        default=1.0,
+        ge=0,
+        le=2,
+        description="A call that sets a higher `temperature` asks for variety: it is never answered from the cache.",
+    )
+    tool_calls: bool = Field(default=False, description="Whether answers that call tools are kept.")
+    embeddings: bool = Field(default=True, description="Whether embeddings are kept (exact only).")
+    ignore_headers: list[HeaderName] = Field(
+        default_factory=list,
+        description="Request headers that do not change an answer, besides the known ones: any other header is part of "
+        "what must be equal.",
+    )
+    skip: list[CacheSkip] = Field(default_factory=list, description="Calls that the cache leaves alone.")
+    most_bytes: int = Field(
+        default=512 * 2**20, ge=2**20, description="Size of the answers kept on disk; the least used go, in bytes."
+    )
+    most_entries: int = Field(default=100_000, ge=10, description="How many answers are kept.")
+    entry_bytes: int = Field(
+        default=2**20, ge=1024, le=16 * 2**20, description="Largest answer that is kept, in bytes."
+    )
+    memory_bytes: int = Field(
+        default=32 * 2**20, ge=0, description="Answers also held in memory, by each worker, in bytes."
+    )
+    wait: CacheWait = Field(default_factory=CacheWait, description="Calls that are the same at the same time.")

@@ -1,0 +1,286 @@
+"""Answer what was answered already, and keep what is answered now."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mitmesh import prices
+from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
+from mitmesh.caching.entry import Entry
+from mitmesh.caching.flights import Flight, Flights
+from mitmesh.caching.key import Key, key_of
+from mitmesh.caching.store import Store
+from mitmesh.caching.tenant import tenant_of
+from mitmesh.dialects.base import Framing, Operation
+from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outcome
+from mitmesh.redaction.placeholders import values_of
+from mitmesh.stage import Stage
+from mitmesh.store.keys import Hasher
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Exchange
+    from mitmesh.rules import Rules
+    from mitmesh.rules.cache import CacheSkip
+
+OFF_LOOP = 200_000
+"""Bytes of a request; the key of a larger one is made in a thread, for that takes more than a millisecond."""
+WRITTEN_OFF_LOOP = 32 * 1024
+"""Bytes of an answer; a larger one is written as a stream in a thread."""
+PATIENCE = 0.8
+"""How much of a stage's time limit a call may wait for another's answer."""
+_IRRELEVANT = frozenset({"version", "prices", "egress", "identities", "quotas", "cache"})
+"""Rules that cannot change what an answer says."""
+
+
+@dataclass(slots=True)
+class _State:
+    """What the stage keeps of a call that may be kept."""
+
+    key: Key
+    tenant: str
+    keep: bool = True
+    flight: Flight | None = None
+    entry: Entry | None = None
+    vector: bytes | None = None
+
+
+class Cache(Stage):
+    """The exact layer, single flight, and what is kept. `data` is the folder of the file and its key."""
+
+    name = "cache"
+
+    def __init__(self, data: Path) -> None:
+        self.store, self.flights = Store(data), Flights()
+
+    def configure(self, rules: Rules) -> None:
+        """Take limits from the rules."""
+        self.store.configure(rules.cache)
+        policy_of(rules)  # so that no call waits for it
+
+    async def start(self) -> None:
+        """Open the file. One that cannot be opened keeps nothing from starting."""
+        await self.store.start()
+        self._hash = Hasher(self.store.seal.secret).hash
+
+    async def stop(self) -> None:
+        """Write what waits."""
+        await self.store.stop()
+
+    async def request(self, x: Exchange) -> None:
+        """Answer it, wait for the same call's answer, or let it go on."""
+        asked = wishes(x.sent_headers)
+        state = await self._state(x, asked)
+        if state is None:
+            return
+        x.notes[self.name] = state
+        state.keep = "no-store" not in asked
+        x.cache = Cached(Layer.MISS)
+        if "no-cache" in asked or "no-store" in asked:
+            x.cache = Cached(Layer.MISS, reason="the client asks for a new answer")
+        elif (entry := await self._exact(x, state)) is not None:
+            await self._give(x, entry, Layer.EXACT)
+
+    async def _state(self, x: Exchange, asked: frozenset[str]) -> _State | None:
+        """What is kept of a call in which the cache has a part; None, and why in `x.cache`, where it has none."""
+        rules, reason = x.rules.cache, None
+        if "off" in asked:
+            reason = "switched off by X-Mesh-Cache"
+        elif not rules.exact:
+            reason = "switched off by rules/cache.yaml"
+        elif any(_skipped(x, skip) for skip in rules.skip):
+            reason = "left alone by rules/cache.yaml"
+        if reason is None and (reason := off_for(x, rules)) is None:
+            assert x.body
+            own = x.dialect.keeps(x.body.doc)
+            tenant = tenant_of(x, rules.tenant, self._hash, own=own)
+            if tenant is None:
+                reason = "the caller is not known"
+            else:
+                large = x.request_bytes > OFF_LOOP
+                key = await asyncio.to_thread(self._key, x, tenant) if large else self._key(x, tenant)
+                if not refers_elsewhere(key.canonical):
+                    return _State(key, tenant)
+                reason = "refers to what is fetched from elsewhere"
+        x.cache = Cached(Layer.OFF, reason=reason)
+        return None
+
+    def _key(self, x: Exchange, tenant: str) -> Key:
+        ignored = [name.lower() for name in x.rules.cache.ignore_headers]
+        return key_of(x, tenant, policy_of(x.rules), self.store.seal.secret, ignored=ignored)
+
+    async def _exact(self, x: Exchange, state: _State) -> Entry | None:
+        """The answer to the very same call: kept, or about to come. Where there is none, this call is waited for."""
+        key = state.key.exact
+        entry = self.store.here(key)
+        if entry is None and self.store.perhaps(key):
+            entry = await self.store.fetch(key)
+        if entry is not None and self._fresh(x, entry):
+            return entry
+        wait = x.rules.cache.wait
+        if wait.seconds == 0 or self._mode(x) is Mode.OBSERVE:
+            return None
+        if flight := self.flights.find(key):
+            longest = x.rules.mesh.limits.stage_seconds * PATIENCE
+            return await flight.answer(min(wait.seconds, longest), wait.calls)
+        if state.keep:
+            state.flight = self.flights.lead(key)
+        return None
+
+    def _fresh(self, x: Exchange, entry: Entry) -> bool:
+        return time.time() - entry.created < x.rules.cache.ttl_seconds
+
+    def _mode(self, x: Exchange) -> Mode:
+        return x.rules.cache.mode or x.rules.mode(x.identity.team)
+
+    async def _give(self, x: Exchange, entry: Entry, layer: Layer, similarity: float | None = None) -> None:
+        """Answer with an entry, or only say that it would have been."""
+        age = max(0, int(time.time()) - entry.created)
+        said = f"{layer.value} hit, {age} s old, from {entry.exchange}"
+        if self._mode(x) is Mode.OBSERVE:
+            x.decide(self.name, Action.ANSWER, layer.value, said, mode=Mode.OBSERVE)
+            x.cache = Cached(Layer.MISS, reason=f"only observed: {layer.value} hit")
+            return
+        saved = entry.cost if x.billing in (Billing.METERED, Billing.UNKNOWN) else 0
+        x.cache = Cached(layer, entry.exchange, age, similarity, saved)
+        usage = "meter" not in x.notes and (x.body is None or x.dialect.ask_usage(x.body.doc) is None)
+        large = entry.size > WRITTEN_OFF_LOOP and len(entry.shown) < 2
+        task = asyncio.to_thread(_forms, x, entry, usage) if large else None
+        before = sum(map(len, entry.shown.values()))
+        body, shown = await task if task else _forms(x, entry, usage)
+        self.store.front.grew(entry, sum(map(len, entry.shown.values())) - before)
+        x.reply_with(self.name, layer.value, entry.answer, Origin.CACHE, said, body=body, shown=shown, usage=usage)
+        x.notes[self.name].entry = entry
+
+    def response(self, x: Exchange) -> None:
+        """The answer is known: whoever waits for the same has it, before all is settled here."""
+        state: _State | None = x.notes.get(self.name)
+        if state and state.flight and x.origin is not Origin.CACHE and x.status == 200 and not x.answer_cut:
+            answered = x.answer is not None and whole(x.answer, x, x.rules.cache)
+            state.flight.land(self._entry(x, state) if answered else None)
+
+    def finish(self, x: Exchange) -> None:
+        """Keep the answer, if it is one to be kept; let those go who wait for none."""
+        x.vendor_saved = vendor_saved(x)
+        state: _State | None = x.notes.get(self.name)
+        if state is None:
+            return
+        if state.entry is not None:
+            if x.outcome is Outcome.ANSWERED and x.cache:
+                self.store.used(state.entry.key, x.cache.saved)
+            return
+        entry = None
+        if keepable(x, x.rules.cache) and (entry := self._entry(x, state)) and state.keep:
+            self.store.add(entry)
+        if state.flight:
+            state.flight.land(entry)
+            self.flights.end(state.key.exact, state.flight)
+
+    def _entry(self, x: Exchange, state: _State) -> Entry | None:
+        """The answer of this exchange as it is kept; None where it is too large."""
+        assert x.answer
+        body = x.answer_body.raw if x.operation is Operation.EMBEDDINGS and x.answer_body else None
+        if x.operation is Operation.EMBEDDINGS and body is None:
+            return None
+        size = sum(len(part.text) for part in x.answer.parts) + len(body or b"")
+        if size > x.rules.cache.entry_bytes:
+            return None
+        values = values_of(x) or {}
+        return Entry(
+            state.key.exact, x.answer, x.id, int(time.time()), state.tenant, x.provider, x.call.model or "",
+            body=body, cost=x.cost, rest=state.key.rest, turn=state.key.turn, vector=state.vector,
+            user=x.identity.user, values=tuple({value_hash(self._hash, value) for value in values.values()}),
+        )  # fmt: skip
+
+    def health(self) -> dict[str, Any]:
+        """What is held and written; a warning while the file cannot be used."""
+        said: dict[str, Any] = {**self.counters()}
+        if self.store.warning:
+            said["warning"] = self.store.warning
+        return said
+
+    def counters(self) -> dict[str, float]:
+        """For metrics: entries and bytes in memory, entries known, open flights, and what the store did."""
+        done = self.store.counters
+        return {
+            "memory_entries": len(self.store.front),
+            "memory_bytes": self.store.front.size,
+            "entries": len(self.store),
+            "flights": len(self.flights),
+            "written": done.written,
+            "dropped": done.dropped,
+            "failures": done.failures,
+            "evicted": done.evicted,
+            "set_aside": done.set_aside,
+        }
+
+
+def wishes(headers: Mapping[str, str]) -> frozenset[str]:
+    """What the client asks of the cache: `off`, `no-store`, `no-cache`."""
+    asked = {word.strip().lower() for word in headers.get("cache-control", "").split(",")} & {"no-store", "no-cache"}
+    if headers.get("x-mesh-cache", "").strip().lower() == "off":
+        asked.add("off")
+    return frozenset(asked)
+
+
+def vendor_saved(x: Exchange) -> int | None:
+    """What the provider's own prompt cache saved of this call, in micro-dollars; None where it had no part, or no price
+    is known."""
+    used, model = x.usage, x.call.model
+    if (
+        x.cost is None
+        or used is None
+        or model is None
+        or not (used.cache_read or used.cache_write_5m + used.cache_write_1h)
+    ):
+        return None
+    plain = replace(used, cache_read=0, cache_write_5m=0, cache_write_1h=0)
+    served = x.answer.model if x.answer else None
+    full = prices.price(model, x.provider, plain, x.started, x.rules.prices.prices, served=served)
+    return None if full is None else full - x.cost
+
+
+def value_hash(hashed: Any, value: str) -> str:
+    """The keyed hash under which a person's value is found again."""
+    return str(hashed(b"cache value", " ".join(value.casefold().split())))
+
+
+@lru_cache(maxsize=8)
+def policy_of(rules: Rules) -> str:
+    """What stands for all rules that may change what is sent or given back: with another one, answers are new."""
+    digest = hashlib.sha256()
+    for field in fields(rules):
+        if field.name not in _IRRELEVANT:
+            digest.update(f"{field.name}\0{getattr(rules, field.name).model_dump_json()}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _skipped(x: Exchange, skip: CacheSkip) -> bool:
+    who = x.identity
+    known = {"team": who.team, "namespace": who.namespace, "user": who.user, "tool": who.tool, "provider": x.provider}
+    if any(wanted is not None and known[name] != wanted for name, wanted in skip if name != "model"):
+        return False
+    return skip.model is None or fnmatch.fnmatchcase((x.call.model or "").lower(), skip.model.lower())
+
+
+def _forms(x: Exchange, entry: Entry, usage: bool) -> tuple[bytes, bytes | None]:
+    """The entry's JSON, and its bytes in the form that this call asked for; they are made once. None where the text
+    will be restored, so that they would be of no use."""
+    body = entry.body or entry.shown.get("json")
+    if body is None:
+        body = entry.shown["json"] = x.dialect.render(entry.answer)
+    if x.framing is Framing.NONE or entry.body is not None:
+        return body, body
+    if values_of(x):
+        return body, None
+    form = (x.framing, usage)
+    if form not in entry.shown:
+        entry.shown[form] = b"".join(x.dialect.render_stream(entry.answer, framing=x.framing, usage=usage))
+    return body, entry.shown[form]

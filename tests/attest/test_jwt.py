@@ -1,0 +1,210 @@
+"""Tokens: what is believed, and what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+from mitmesh.attest import Rejected
+from mitmesh.attest.jwt import LONGEST, REMEMBERED, Claimed, Tokens
+from mitmesh.attest.keysets import AGAIN, STALE, KeySets, KeysUnavailable
+from mitmesh.rules.identities import Claims, Issuer
+
+NOW = 1_800_000_000
+GOOD = {"iss": "https://login.test", "aud": "mesh", "exp": NOW + 60, "sub": "ada", "team": "red", "tier": "gold",
+        "roles": ["dev", "ops"]}  # fmt: skip
+KEYS: dict[str, Any] = {
+    "RS256": RSAKey.generate_key(2048, {"kid": "r"}),
+    "ES256": ECKey.generate_key("P-256", {"kid": "e"}),
+    "EdDSA": OKPKey.generate_key("Ed25519", {"kid": "o"}),
+}
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def write(file: Path, *keys: Any) -> None:
+    file.write_text(json.dumps({"keys": [key.as_dict(private=False) for key in keys]}))
+
+
+def issuer(file: Path, name: str = "https://login.test", **more: Any) -> Issuer:
+    return Issuer(id=name, issuer=name, audience=["mesh", "mesh2"], keys=f"file:{file}", **more)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, clock: Clock) -> Tokens:
+    """Tokens of one issuer, whose keys lie in a file."""
+    write(tmp_path / "keys.json", *KEYS.values())
+    made = Tokens(KeySets(clock=clock), clock=lambda: NOW + clock.now)
+    made.configure([issuer(tmp_path / "keys.json")])
+    return made
+
+
+def signed(claims: dict[str, Any], alg: str = "ES256", key: Any = None, kid: str | None = None, **head: Any) -> str:
+    key = key or KEYS[alg]
+    return jwt.encode({"alg": alg, "kid": kid or key.kid, **head}, claims, key, algorithms=[alg])
+
+
+@pytest.mark.parametrize("alg", KEYS)
+async def test_each_algorithm(tokens: Tokens, alg: str) -> None:
+    """A token that holds says who its holder is."""
+    assert await tokens.verify(signed(GOOD, alg)) == Claimed("red", "ada", "gold", ("dev", "ops"), NOW + 90.0)
+
+
+async def test_ed25519_by_its_own_name(tokens: Tokens) -> None:
+    """RFC 9864 calls EdDSA with that curve Ed25519."""
+    assert (await tokens.verify(signed(GOOD, "Ed25519", KEYS["EdDSA"]))).user == "ada"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"iss": "https://evil.test"},
+        {"aud": "other"},
+        {"aud": "meshes"},
+        {"aud": ["x", "y"]},
+        {"exp": NOW - 31},
+        {"exp": "9999999999"},
+        {"nbf": NOW + 31},
+    ],
+)
+async def test_claims_that_do_not_hold(tokens: Tokens, change: dict[str, Any]) -> None:
+    """Issuer, audience and times must hold, with the leeway; nothing is quoted."""
+    with pytest.raises(Rejected) as caught:
+        await tokens.verify(signed(GOOD | change))
+    assert "evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["iss", "aud", "exp"])
+async def test_claims_that_are_missing(tokens: Tokens, missing: str) -> None:
+    """Without them a token is good for anybody, or for ever."""
+    with pytest.raises(Rejected):
+        await tokens.verify(signed({name: value for name, value in GOOD.items() if name != missing}))
+
+
+async def test_what_holds(tokens: Tokens) -> None:
+    """One audience of several, and clocks that differ a little."""
+    assert await tokens.verify(signed(GOOD | {"aud": ["x", "mesh2"]}))
+    assert await tokens.verify(signed(GOOD | {"exp": NOW - 29, "nbf": NOW + 30}))
+
+
+async def test_forged(tokens: Tokens) -> None:
+    """No signature, another's, a shared secret made of the public key, other claims: none is believed."""
+    head, body, mark = signed(GOOD).split(".")
+    other = signed(GOOD | {"sub": "eve"}).split(".")[1]
+    secret = OctKey.import_key(KEYS["RS256"].as_pem(private=False).hex())
+    for token in (
+        f"{head}.{other}.{mark}",
+        f"{head}.{body}.",
+        f"eyJhbGciOiJub25lIn0.{body}.",
+        f"eyJhbGciOiJub25lIn0.{body}.{mark}",
+        signed(GOOD, key=ECKey.generate_key("P-256"), kid="e"),
+        signed(GOOD, key=ECKey.generate_key("P-256"), kid="unknown"),
+        signed(GOOD, "HS256", secret, kid="r"),
+        "",
+        "a.b.c",
+        "\udcff.é.x",
+    ):
+        with pytest.raises(Rejected):
+            await tokens.verify(token)
+
+
+async def test_oversized(tokens: Tokens) -> None:
+    """A token longer than any header is not even read."""
+    with pytest.raises(Rejected, match="longer"):
+        await tokens.verify(f"a.{'b' * LONGEST}.c")
+
+
+async def test_an_issuer_signs_for_itself_alone(tmp_path: Path, clock: Clock) -> None:
+    """The key of one issuer makes no tokens of another."""
+    mine, theirs = ECKey.generate_key("P-256", {"kid": "e"}), ECKey.generate_key("P-256", {"kid": "e"})
+    write(tmp_path / "a.json", mine)
+    write(tmp_path / "b.json", theirs)
+    tokens = Tokens(KeySets(clock=clock), clock=lambda: NOW)
+    tokens.configure([issuer(tmp_path / "a.json"), issuer(tmp_path / "b.json", "https://b.test")])
+    assert await tokens.verify(signed(GOOD, key=mine))
+    with pytest.raises(Rejected):
+        await tokens.verify(signed(GOOD, key=theirs))
+
+
+async def test_rotation(tmp_path: Path, tokens: Tokens, clock: Clock) -> None:
+    """A new key is found at once, but the file is not read for every token that names a key nobody has."""
+    assert await tokens.verify(signed(GOOD))
+    new = ECKey.generate_key("P-256", {"kid": "new"})
+    write(tmp_path / "keys.json", new)
+    with pytest.raises(Rejected):
+        await tokens.verify(signed(GOOD, key=new))  # read a moment ago
+    clock.now = AGAIN + 1
+    assert (await tokens.verify(signed(GOOD, key=new))).user == "ada"
+
+
+async def test_keys_that_cannot_be_read(tmp_path: Path, tokens: Tokens, clock: Clock) -> None:
+    """The keys that were read hold for a day; then nobody can be believed. Never read: neither."""
+    assert await tokens.verify(signed(GOOD))
+    (tmp_path / "keys.json").unlink()
+    clock.now = STALE - 10
+    assert await tokens.verify(signed(GOOD | {"exp": NOW + 10**6, "jti": "1"}))
+    clock.now = STALE + 10
+    with pytest.raises(KeysUnavailable, match=r"keys\.json"):
+        await tokens.verify(signed(GOOD | {"exp": NOW + 10**6, "jti": "2"}))
+    (tmp_path / "none.json").write_text("{}")
+    tokens.configure([issuer(tmp_path / "none.json")])
+    with pytest.raises(KeysUnavailable):
+        await tokens.verify(signed(GOOD))
+
+
+async def test_remembered_until_it_expires(tmp_path: Path, tokens: Tokens, clock: Clock) -> None:
+    """A token seen before costs no signature, and is not believed past its time or after its issuer is gone."""
+    token = signed(GOOD)
+    await tokens.verify(token)
+    write(tmp_path / "keys.json", ECKey.generate_key("P-256"))
+    assert await tokens.verify(token)
+    clock.now = 91
+    with pytest.raises(Rejected):
+        await tokens.verify(token)
+    tokens.configure([])
+    with pytest.raises(Rejected):
+        await tokens.verify(token)
+
+
+async def test_memory_is_bounded(tokens: Tokens) -> None:
+    """As many tokens are remembered as may be."""
+    for n in range(40):
+        await tokens.verify(signed(GOOD | {"jti": str(n)}))
+    assert len(tokens._known) == 40 < REMEMBERED
+
+
+async def test_claims_by_rule(tmp_path: Path, clock: Clock) -> None:
+    """The rules say which claims say what; a dot leads into an object, roles may be words of one text."""
+    write(tmp_path / "keys.json", KEYS["ES256"])
+    claims = Claims(team="org.unit", user="email", tier=None, roles="realm.roles")
+    tokens = Tokens(KeySets(clock=clock), clock=lambda: NOW)
+    tokens.configure([issuer(tmp_path / "keys.json", claims=claims)])
+    said = GOOD | {"org": {"unit": "blue"}, "email": "a@b.example", "realm": {"roles": "x y"}}
+    assert await tokens.verify(signed(said)) == Claimed("blue", "a@b.example", None, ("x", "y"), NOW + 90.0)
+    odd = await tokens.verify(signed(GOOD | {"org": "text", "email": "a\nb", "realm": {"roles": [1, "z"]}}))
+    assert (odd.team, odd.user, odd.roles) == (None, None, ("z",))
+
+
+def test_whose(tokens: Tokens) -> None:
+    """Tokens of issuers that are not ours are left alone: a provider may use such too."""
+    assert tokens.is_ours(signed(GOOD))
+    for other in (signed(GOOD | {"iss": "https://auth.openai.com"}), "sk-abc", "a.b.c", "", "..", "x.e30.y"):
+        assert not tokens.is_ours(other)

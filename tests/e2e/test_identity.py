@@ -1,0 +1,211 @@
+"""Who calls, with real SDKs over real TLS: virtual keys, tokens, proxy credentials, models by team."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import httpx
+import openai
+import pytest
+from google import genai
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from e2e.certs import Authority
+from e2e.conftest import MakeMesh, reachable
+from e2e.mesh import RAW_TEXT, WAYS, Mesh
+from e2e.provider import Provider
+from e2e.sdks import Kind, ask
+from mitmesh.attest.keys import KeyFile
+
+REAL = "sk-real-provider-key-000111222"
+SIGNER = ECKey.generate_key("P-256", {"kid": "one"})
+PROVIDERS = """
+providers:
+  openai: {base_url: https://api.openai.com, api_key: env:REAL_KEY}
+  anthropic: {base_url: https://api.anthropic.com, api_key: env:REAL_KEY}
+  google: {base_url: https://generativelanguage.googleapis.com, api_key: env:REAL_KEY}
+"""
+WHO = """
+issuers:
+- {{id: login, issuer: "https://login.test", audience: [mesh], keys: "file:{keys}"}}
+models:
+- {{id: red-models, team: red, refuse: ["*-forbidden"]}}
+"""
+AUTH = {"openai": openai.AuthenticationError, "anthropic": anthropic.AuthenticationError,
+        "google": genai.errors.ClientError}  # fmt: skip
+CHAT = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello"}]}
+URL = "https://api.openai.com/v1/chat/completions"
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory, names: dict[str, Provider], authority: Authority) -> Iterator[Mesh]:
+    """One mesh with an issuer, providers' keys and a file of virtual keys."""
+    folder = tmp_path_factory.mktemp("identity")
+    (folder / "keys.json").write_text(json.dumps({"keys": [SIGNER.as_dict(private=False)]}))
+    local = {
+        "mesh.yaml": RAW_TEXT,
+        "egress.yaml": reachable(names),
+        "routes.yaml": PROVIDERS,
+        "identities.yaml": WHO.format(keys=folder / "keys.json"),
+    }
+    environ = {"REAL_KEY": REAL}
+    mesh = Mesh(folder / "mesh", resolve=names, trust=authority.ca, local=local, environ=environ).start()
+    yield mesh
+    mesh.stop()
+
+
+def virtual(mesh: Mesh, **what: Any) -> tuple[str, str]:
+    """A virtual key that the mesh knows, and its id."""
+    given = {"team": "red", "user": "ada", "tier": None, "scopes": (), "models": (), "expires": None, "note": ""}
+    key, text = KeyFile(mesh.data).create(**given | what)
+    time.sleep(1.2)  # the proxy looks twice a second
+    return text, key.id
+
+
+def token(**claims: Any) -> str:
+    said = {"iss": "https://login.test", "aud": "mesh", "exp": int(time.time()) + 600, "sub": "bob", "team": "blue"}
+    return jwt.encode({"alg": "ES256", "kid": "one"}, said | claims, SIGNER, algorithms=["ES256"])
+
+
+def post(mesh: Mesh, headers: dict[str, str], body: Any = CHAT, **client: Any) -> httpx.Response:
+    trust = ssl.create_default_context(cafile=str(mesh.ca))
+    with httpx.Client(proxy=client.pop("proxy", mesh.proxy), verify=trust, trust_env=False) as http:
+        return http.post(client.pop("url", URL), json=body, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def red(known: Mesh) -> tuple[str, str]:
+    return virtual(known)
+
+
+@pytest.mark.parametrize("way_name", WAYS)
+def test_a_virtual_key_with_each_sdk(
+    kind: Kind, way_name: str, known: Mesh, red: tuple[str, str], provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider gets its own key, the audit the id of the virtual one and whose it is."""
+    monkeypatch.setattr("e2e.sdks.KEY", red[0])
+    got = ask(kind, known.way(way_name))
+    (seen,) = provider.calls
+    raw = seen.body + seen.target.encode() + json.dumps(seen.headers).encode()
+    assert REAL.encode() in raw and b"mk-" not in raw
+    row = known.exchange(got.id)
+    assert (row["key_id"], row["team"], row["user"], row["credential_hash"]) == (red[1], "red", "ada", None)
+    assert json.loads(row["identity_sources"])["team"] == "key"
+
+
+@pytest.mark.parametrize("way_name", ["forward-h2", "gateway"])
+def test_keys_that_do_not_hold(
+    kind: Kind, way_name: str, known: Mesh, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unknown key is the SDK's ordinary error, and never leaves."""
+    monkeypatch.setattr("e2e.sdks.KEY", "mk-" + "A" * 43)
+    with pytest.raises(AUTH[_of(kind)]) as caught:
+        ask(kind, known.way(way_name))
+    assert (getattr(caught.value, "status_code", None) or getattr(caught.value, "code", None)) == 401
+    assert provider.calls == []
+
+
+def _of(kind: Kind) -> str:
+    name = kind.name
+    return "anthropic" if "anthropic" in name else "google" if "gemini" in name or "google" in name else "openai"
+
+
+def test_a_key_in_any_form_stays_here(known: Mesh, red: tuple[str, str], provider: Provider) -> None:
+    """In lower case, in the query, beside another credential: the key is taken out; two keys are none."""
+    for headers in ({"authorization": f"bearer {red[0]}"}, {"api-key": red[0]}, {"x-api-key": red[0]}):
+        assert post(known, headers).status_code == 200
+    gemini = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent?key="
+    said = {"contents": [{"parts": [{"text": "Say hello"}]}]}
+    assert post(known, {}, said, url=gemini + red[0]).status_code == 200
+    other, _ = virtual(known, team="other")
+    assert post(known, {"authorization": f"Bearer {red[0]}", "x-api-key": other}).status_code == 401
+    assert len(provider.calls) == 4
+    for seen in provider.calls:
+        assert b"mk-" not in seen.body + seen.target.encode() + json.dumps(seen.headers).encode()
+
+
+def test_scopes_models_and_an_end(known: Mesh, provider: Provider) -> None:
+    """A key is good for what it names, and until it is revoked."""
+    text, key_id = virtual(known, models=("gpt-4o*",), scopes=("chat",), team=None, user=None)
+    headers = {"authorization": f"Bearer {text}"}
+    assert post(known, headers).status_code == 200
+    refused = post(known, headers, {**CHAT, "model": "o3"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "key.model")
+    vectors = post(known, headers, {"model": "gpt-4o-e", "input": "x"}, url="https://api.openai.com/v1/embeddings")
+    assert (vectors.status_code, vectors.json()["error"]["code"]) == (403, "key.scope")
+    KeyFile(known.data).revoke(key_id)
+    time.sleep(1.2)
+    assert post(known, headers).status_code == 401
+    assert len(provider.calls) == 1
+
+
+def test_tokens(known: Mesh, provider: Provider) -> None:
+    """A token says who calls, and stays here; a forged, expired or oversized one is 401; a foreign one passes."""
+    answer = post(known, {"authorization": "Bearer sk-own", "x-mesh-token": token(roles=["dev"])})
+    assert answer.status_code == 200
+    row = known.exchange(answer.headers["x-mesh-id"])
+    assert (row["team"], row["user"]) == ("blue", "bob") and json.loads(row["identity_sources"])["team"] == "jwt"
+    (seen,) = provider.calls
+    assert seen.header("authorization") == "Bearer sk-own" and seen.header("x-mesh-token") is None
+    good = token()
+    for bad in (good[:-4] + "AAAA", token(exp=int(time.time()) - 100), token(aud="x"), "a." + "b" * 20_000 + ".c"):
+        refused = post(known, {"authorization": "Bearer sk-own", "x-mesh-token": bad})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "credential")
+    provider.clear()
+    foreign = jwt.encode({"alg": "ES256"}, {"iss": "https://auth.openai.com"}, SIGNER, algorithms=["ES256"])
+    assert post(known, {"authorization": f"Bearer {foreign}"}).status_code == 200
+    assert provider.call().header("authorization") == f"Bearer {foreign}"
+
+
+def test_a_token_at_the_gateway(known: Mesh, provider: Provider) -> None:
+    """In Authorization it is taken out, and the gateway's own key goes to the provider."""
+    answer = post(known, {"authorization": f"Bearer {token()}"}, url=f"{known.gateway}/v1/chat/completions", proxy=None)
+    assert answer.status_code == 200
+    assert provider.call().header("authorization") == f"Bearer {REAL}"
+
+
+def test_models_by_team(known: Mesh, red: tuple[str, str], provider: Provider) -> None:
+    """What a team may not use is refused, for that team."""
+    body = {**CHAT, "model": "gpt-forbidden"}
+    refused = post(known, {"authorization": f"Bearer {red[0]}"}, body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "red-models")
+    assert post(known, {"authorization": "Bearer sk-own"}, body).status_code == 200
+
+
+def test_nothing_is_kept(known: Mesh, red: tuple[str, str], provider: Provider) -> None:
+    """Keys and tokens are in no file, no log, no metric."""
+    post(known, {"authorization": f"Bearer {red[0]}", "x-mesh-token": (shown := token())})
+    said = known.control("/metrics") + known.control("/health")
+    secrets = [red[0].encode(), REAL.encode(), shown.rpartition(".")[2].encode()]
+    assert not [secret for secret in secrets if secret in said]
+    folder = Path(known.data)
+    for file in [*folder.rglob("*"), known.log_file]:
+        if file.is_file():
+            assert not [secret for secret in secrets if secret in file.read_bytes()], file.name
+
+
+def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
+    """Where they are required nothing passes without them, what is tunnelled neither."""
+    mesh = make_mesh(local={"identities.yaml": "proxy_credentials: required\nunknown: refuse\n"}).start()
+    text, key_id = virtual(mesh)
+    with_key = mesh.proxy.replace("http://", f"http://me:{text}@")
+    for url in (URL, "https://plain.example/"):
+        with pytest.raises(httpx.ProxyError, match="407"):
+            post(mesh, {}, url=url)
+        with pytest.raises(httpx.ProxyError, match="407"):
+            post(mesh, {}, url=url, proxy=mesh.proxy.replace("http://", f"http://me:mk-{'A' * 43}@"))
+    answer = post(mesh, {"authorization": "Bearer sk-own"}, proxy=with_key)
+    assert answer.status_code == 200
+    row = mesh.exchange(answer.headers["x-mesh-id"])
+    assert (row["key_id"], row["team"]) == (key_id, "red") and json.loads(row["identity_sources"])["team"] == "proxy"
+    seen = provider.call()
+    assert seen.header("authorization") == "Bearer sk-own" and seen.header("proxy-authorization") is None
+    gate = post(mesh, {"authorization": "Bearer sk-own"}, url=f"{mesh.gateway}/v1/chat/completions", proxy=None)
+    assert (gate.status_code, gate.json()["error"]["code"]) == (401, "unknown")
