@@ -24,6 +24,7 @@ from e2e.certs import Authority
 from e2e.mesh import Mesh
 from e2e.provider import wait_for
 from e2e.replies import TEXT
+from loader import cgroups
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -135,11 +136,15 @@ def test_it_needs_to_know_the_proxy(network: None, openai: Placed) -> None:
 
 
 def test_a_loop_is_cut(make_mesh: MakeMesh, authority: Authority, openai: Placed, hosts_file: Path) -> None:
-    """Should the proxy's own connects be turned back to it, it closes them, and says so."""
+    """Should the proxy's own connects be turned back to it (it came into a chosen cgroup after the attach, which would
+    have refused it), it closes them, and says so."""
     mesh = make_mesh("127.0.0.1:8450")
     assert mesh.process
-    cgroup = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
-    redirect("attach", "--proxy", "127.0.0.1:8450", "--cgroup", cgroup)
+    own = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
+    chosen = cgroups.root() / f"mitmesh-test-loop-{mesh.process.pid}"
+    chosen.mkdir()
+    redirect("attach", "--proxy", "127.0.0.1:8450", "--cgroup", str(chosen))
+    (chosen / "cgroup.procs").write_text(str(mesh.process.pid))
     context = ssl.create_default_context(cafile=str(mesh.ca))
     with pytest.raises((OSError, http.client.HTTPException)):
         proxy = mesh.run["proxy"].rpartition(":")
@@ -150,6 +155,8 @@ def test_a_loop_is_cut(make_mesh: MakeMesh, authority: Authority, openai: Placed
         if answer.status == 502:
             raise http.client.HTTPException
     redirect("detach")
+    (cgroups.root() / own.lstrip("/") / "cgroup.procs").write_text(str(mesh.process.pid))
+    chosen.rmdir()
     assert "came back to us" in mesh.log()
 
 
