@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 CLAIMED = frozenset({"header", "claimed", "user_agent"})
 """Sources that only repeat what a client, or a gateway before us, says. Every other one attests."""
-_PERSONAL = ("user", "service_account", "pod")
+_PERSONAL = ("user", "service_account", "pod", "key")
 
 type Hash = Callable[[bytes, str], str]
 """A keyed hash for a purpose."""
