@@ -71,9 +71,7 @@ class Front:
         entry.size = weigh(entry)
         self._entries[entry.key] = entry
         self.size += entry.size
-        while self.size > self.limit and self._entries:
-            _, old = self._entries.popitem(last=False)
-            self.size -= old.size
+        self._trim()
 
     def drop(self, key: bytes) -> None:
         """Let go of one."""
@@ -85,6 +83,17 @@ class Front:
         if self._entries.get(entry.key) is entry:
             entry.size += more
             self.size += more
+            self._trim()
+
+    def resize(self, limit: int) -> None:
+        """Hold so many bytes at most."""
+        self.limit = limit
+        self._trim()
+
+    def _trim(self) -> None:
+        while self.size > self.limit and self._entries:
+            _, old = self._entries.popitem(last=False)
+            self.size -= old.size
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
         """Let go of all but those wanted."""
@@ -113,7 +122,7 @@ class Store:
     def configure(self, rules: Cache) -> None:
         """Take new limits."""
         self.rules = rules
-        self.front.limit = rules.memory_bytes
+        self.front.resize(rules.memory_bytes)
 
     async def start(self) -> None:
         """Open the file; one that is damaged is set aside. Where none can be opened, answers are kept in memory."""
