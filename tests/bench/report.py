@@ -24,6 +24,10 @@ TARGETS = (
     ("restoring, an event", "restored_event_us", "≤", 30.0, "us"),
     ("a decision of the quota ledger in SQLite", "quota_decision_ms", "≤", 1.0, "ms"),
     ("identity and quota with two limits, at 1 connection", "quota_added_ms", "≤", 0.3, "ms"),
+    ("look-up by meaning among 1,000, p50", "semantic_1k_p50_ms", "≤", 5.0, "ms"),
+    ("look-up by meaning among 1,000, p99", "semantic_1k_p99_ms", "≤", 20.0, "ms"),
+    ("look-up by meaning among 100,000, p50", "semantic_100k_p50_ms", "≤", 5.0, "ms"),
+    ("look-up by meaning among 100,000, p99", "semantic_100k_p99_ms", "≤", 20.0, "ms"),
 )
 """What the figure is, its name, and its limit."""
 
@@ -41,6 +45,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         "memory_growth_mb": growth["suite"],
         **results.redaction,
         **results.quota,
+        **results.semantic,
     }
     return {
         "machine": {
@@ -63,6 +68,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         "memory_mb": {name: {"growth": growth[name], "steps": steps} for name, steps in memory.items()},
         "redaction": {name: _round(value) for name, value in results.redaction.items()},
         "quota": {name: _round(value) for name, value in results.quota.items()},
+        "semantic": {name: _round(value) for name, value in results.semantic.items()},
         "targets": [_target(name, figures[name], sign, limit) for _, name, sign, limit, _ in TARGETS],
     }
 

@@ -22,17 +22,21 @@ def results(suite: float, growth: int) -> Results:
     stream = cell([100], [suite], "streaming")
     memory = {name: [50_000_000, 50_000_000 + growth] for name in ("bare", "suite")}
     redaction = {name: suite / 100 for _, name, *_ in report.TARGETS[5:10]}
-    quota = {name: suite / 1000 for _, name, *_ in report.TARGETS[10:]}
-    return Results(calls, stream, stream, stream, memory, redaction, quota)
+    quota, semantic = (
+        {name: suite / 1000 for _, name, *_ in some} for some in (report.TARGETS[10:12], report.TARGETS[12:])
+    )
+    return Results(calls, stream, stream, stream, memory, redaction, quota, semantic)
 
 
 def test_stages_have_targets_of_their_own() -> None:
-    """Each figure of redaction and quota is judged, and stands in the JSON."""
+    """Each figure of redaction, quota and look-ups is judged, and stands in the JSON."""
     slow = results(100, 0)
-    slow.redaction, slow.quota = (dict.fromkeys(each, 1000.0) for each in (slow.redaction, slow.quota))
+    for name in ("redaction", "quota", "semantic"):
+        setattr(slow, name, dict.fromkeys(getattr(slow, name), 1000.0))
     found = report.document(slow, QUICK)
-    assert [target["reached"] for target in found["targets"]][5:] == [False] * 7
+    assert [target["reached"] for target in found["targets"]][5:] == [False] * 11
     assert found["redaction"] == slow.redaction and found["quota"] == slow.quota
+    assert found["semantic"] == slow.semantic
 
 
 def test_rounds_are_compared_with_each_other() -> None:
@@ -62,6 +66,6 @@ def test_cpu_time_is_summed_over_rounds() -> None:
 def test_targets(suite: float, growth: int, reached: list[bool]) -> None:
     """Each target is reached or not by its own figure."""
     found = report.document(results(suite, growth), QUICK)
-    assert [target["reached"] for target in found["targets"]] == reached + [True] * 7
+    assert [target["reached"] for target in found["targets"]] == reached + [True] * 11
     assert json.loads(json.dumps(found)) == found
     assert report.table(found).count("NOT reached") == reached.count(False)

@@ -93,8 +93,9 @@ def test_idempotent_over_marks(text):
 
 
 PARTS = (
-    "please", "Hi,", "could you", "You are a senior engineer.", "analyse", "1,000", "13/06/2026", "**bold**", "*two words*",
-    "## Head", "\n\n", "\n", "`code  x`", '"', "Thanks.", "what is", "June 5, 2026", "Translate", "the planets", "colour?",
+    "please", "Hi,", "could you", "You are a senior engineer.", "analyse", "1,000", "13/06/2026", "**bold**",
+    "*two words*", "## Head", "\n\n", "\n", "`code  x`", '"', "Thanks.", "what is", "June 5, 2026", "Translate",
+    "the planets", "colour?",
 )  # fmt: skip
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 
+FUNCTIONS = 20
+"""Whose parameters are numbered; those of more keep their names."""
 _FENCE = re.compile(r"```([\w+#.-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`([^`\n]{1,500})`(?!`)")
 _PYTHON = re.compile(r"(?m)\b((?:async )?def \w+\([^\n]*|class \w+[(:][^\n]*|lambda [\w, ]*:[^\n]*)")
@@ -33,13 +36,17 @@ def split(text: str) -> tuple[str, list[str], list[str]]:
 def canonical(code: str) -> str:
     """Python as its syntax tree with parameters numbered; what does not parse keeps each line and its indentation."""
     try:
-        tree = ast.parse(code.strip())
+        with warnings.catch_warnings():  # the compiler's own would quote
+            warnings.simplefilter("ignore")
+            tree = ast.parse(code.strip())
+        found = [
+            each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        ]
+        for node in found[:FUNCTIONS]:
+            _number(node)
+        return ast.dump(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "\n".join(line.rstrip() for line in code.strip("\n").splitlines())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            _number(node)
-    return ast.dump(tree)
 
 
 def _number(function: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> None:

@@ -28,17 +28,17 @@ class EmbedderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A unit vector, each component times 127, as signed bytes."""
+    """A direction as signed bytes, its largest component 127: finer than a unit vector's would be."""
 
     vector: bytes
 
     @classmethod
     def of(cls, values: np.ndarray) -> Embedding | None:
         """From a model's floats; None where they are no direction."""
-        length = float(np.linalg.norm(values))
-        if not np.isfinite(length) or length == 0:
+        largest = float(np.abs(values).max(initial=0))
+        if not np.isfinite(largest) or largest == 0:
             return None
-        return cls(np.round(values / length * 127).astype(np.int8).tobytes())
+        return cls(np.round(values / largest * 127).astype(np.int8).tobytes())
 
 
 class Embedder:
@@ -57,7 +57,7 @@ class Embedder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
-        except Exception as error:
+        except Exception as error:  # both libraries raise bare Exception
             await self.stop()
             raise EmbedderError(
                 f"the embedder's model in {self._model} cannot be loaded ({type(error).__name__}): "

@@ -1,8 +1,8 @@
 """May the answer to one prompt be given to another? Cosine alone never decides.
 
-First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is left
-is judged by a small logistic regression over cosine, overlap and length, learned by scripts/train-gate and kept with
-its feature names in data/gate/gate.json."""
+First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is
+left needs a cosine that depends on how many words both share: a table learned by scripts/train-gate, in
+data/gate/gate.json."""
 
 from __future__ import annotations
 
@@ -24,25 +24,10 @@ SHORT = 6
 GATE = Path(__file__).parents[1] / "data" / "gate" / "gate.json"
 
 
-FEATURES = {
-    "distance": "ten times one minus the cosine",
-    "unshared": "share of the content words that one has and the other has not",
-    "unshared_short": "the same where both have fewer than eight content words",
-    "unshared_both": "share of the content words that may have been exchanged: the lesser of both sides' own",
-    "light": "words that say little (best, explain, use) of one alone, by content words",
-    "light_short": "the same where both have fewer than eight content words",
-    "question": "1 where one asks why, when, where, who or which, the other without such a word, and both are short",
-    "distance_few": "distance by the number of shared content words",
-    "nothing_shared": "1 where no content word is shared",
-    "few_words": "one by the number of shared content words, numbers and names with them",
-}
-"""What the regression sees; each is 0 or more and tells against a hit."""
-
-
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`reason` is one word for metrics and audit (`numbers`, `negation` ... or `meaning`); `score` the probability that
-    the answer fits, 0 to 1 (0 where a fact forbids it)."""
+    """`reason` is one word for metrics and audit (`numbers`, `negation` ... or `meaning`); `score` is 1 for
+    equal vectors, 0.5 where the cosine is the least that will do, 0 where a fact forbids it."""
 
     hit: bool
     reason: str
@@ -50,22 +35,32 @@ class Judgement:
 
 
 @cache
-def weights() -> dict[str, Any]:
-    """What was learned: bias, weights by feature, threshold."""
+def table() -> dict[str, Any]:
+    """What was learned: `least_cosine` by shared words (1, 2, ... the last for all more), `most_unshared`."""
     found: dict[str, Any] = json.loads(GATE.read_text())
     return found
 
 
 def judge(asked: str, cached: str, cosine: float) -> Judgement:
-    """Both are texts of last user turns (raw or normalised); `cosine` of their embeddings. Symmetric."""
+    """Both are texts of last user turns (raw or normalised); `cosine` of their embeddings. Symmetric; never raises
+    whatever the texts."""
+    try:
+        return _judged(asked, cached, cosine)
+    except Exception:  # noqa: BLE001  what cannot be compared is a miss; the exception could quote the texts
+        return Judgement(False, "failed", 0.0)
+
+
+def _judged(asked: str, cached: str, cosine: float) -> Judgement:
     a, b = read(asked), read(cached)
     if a is None or b is None or not math.isfinite(cosine):
         return Judgement(False, "length", 0.0)
     if why := forbidden(a, b):
         return Judgement(False, why, 0.0)
-    known = weights()
-    score = probability(features(a, b, cosine), known)
-    return Judgement(score >= known["threshold"] and cosine >= known["least_cosine"], "meaning", score)
+    heavy, _, both = unshared(a, b)
+    least = required(both)
+    score = max(0.0, 1 - (1 - min(1.0, cosine)) / (1 - least) / 2)
+    near = cosine >= least and len(heavy) <= table()["most_unshared"] * (both + len(heavy))
+    return Judgement(near and both > 0, "meaning", score)
 
 
 def forbidden(a: Reading, b: Reading) -> str:
@@ -194,7 +189,7 @@ def unshared(a: Reading, b: Reading) -> tuple[set[str], set[str], int]:
     A heading's words are no difference where the other has no heading."""
     ours, theirs = set(a.words), set(b.words)
     slight = LIGHT | (frozenset() if a.frame and b.frame else a.frame | b.frame)
-    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + a.count
+    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + a.count + len(a.facts["names"])  # type: ignore[arg-type]
 
 
 def _qualified(a: Reading, b: Reading) -> bool:
@@ -203,27 +198,7 @@ def _qualified(a: Reading, b: Reading) -> bool:
     return bool(heavy) and both + len(heavy) < SHORT
 
 
-def features(a: Reading, b: Reading, cosine: float) -> dict[str, float]:
-    """FEATURES of a pair that no fact forbids."""
-    ours, theirs = set(a.words), set(b.words)
-    heavy, light, both = unshared(a, b)
-    size = both + len(heavy)
-    short = size < 8
-    return {
-        "distance": 10 * (1 - min(1.0, max(0.0, cosine))),
-        "unshared": len(heavy) / max(1, size),
-        "unshared_short": len(heavy) / max(1, size) if short else 0.0,
-        "unshared_both": min(len(heavy & ours), len(heavy & theirs)) / max(1, size),
-        "light": len(light) / max(1, size),
-        "light_short": len(light) / max(1, size) if short else 0.0,
-        "question": float(short and bool(a.question) != bool(b.question)),
-        "distance_few": 10 * (1 - min(1.0, max(0.0, cosine))) / max(1, both),
-        "nothing_shared": float(both == 0),
-        "few_words": 1 / max(1, both),
-    }
-
-
-def probability(found: dict[str, float], known: dict[str, Any]) -> float:
-    """The logistic function of the weighted sum."""
-    total = known["bias"] + sum(known["weights"].get(name, 0.0) * value for name, value in found.items())
-    return 1 / (1 + math.exp(-max(-50.0, min(50.0, total))))
+def required(both: int) -> float:
+    """The least cosine by how many content words both have; more words shared, less is asked."""
+    steps: list[float] = table()["least_cosine"]
+    return steps[min(max(both, 1), len(steps)) - 1]

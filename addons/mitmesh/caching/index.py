@@ -94,8 +94,10 @@ class Index:
 
     def add(self, id: int, vector: bytes, among: str) -> None:
         """Put a vector (Embedding.vector) into the partition `among`; an id known already is replaced. ValueError for
-        one of another length."""
+        one of another length or without direction."""
         row = self._row(vector)
+        if not row.any():
+            raise ValueError("a vector of zeros has no direction")
         self.remove(id)
         if len(self._among) >= self._most:
             self.remove(next(iter(self._among)))
@@ -126,6 +128,6 @@ class Index:
                 del self._parts[among]
 
     def search(self, vector: bytes, k: int, among: str) -> list[tuple[int, float]]:
-        """At most `k` ids of the partition with their cosine, nearest first."""
-        part = self._parts.get(among)
-        return part.search(self._row(vector), k) if part is not None else []
+        """At most `k` ids of the partition with their cosine, nearest first; none to a vector of zeros."""
+        part, row = self._parts.get(among), self._row(vector)
+        return part.search(row, k) if part is not None and row.any() else []

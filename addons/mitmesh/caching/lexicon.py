@@ -1,5 +1,6 @@
 """Words the gate knows: which mean nearly nothing, the same, the opposite, and which name things. By stem."""
 
+# ruff: noqa: E501  tables of words and patterns, not prose
 from __future__ import annotations
 
 import re
@@ -391,45 +392,56 @@ llm
 
 _OPPOSITE = """
 ascend:descend ascending:descending increase:reduce grow:fall rise:fall up:down on:off open:close enable:disable
-allow:deny allow:block allow:forbid permit:deny accept:decline accept:reject accept:refuse add:delete add:subtract insert:delete
+allow:deny allow:block allow:forbid permit:deny accept:decline accept:reject accept:refuse add:delete add:subtract
+insert:delete
 create:delete begin:end start:stop before:after above:below over:under min:max minimum:maximum least:most first:last
 more:less more:fewer many:few big:small long:short high:low tall:short fast:slow hot:cold warm:cool heat:cool hard:soft
 hard:easy difficult:easy simple:complex old:new early:late left:right north:south east:west northern:southern
 eastern:western buy:sell lend:borrow push:pull import:export encode:decode encrypt:decrypt compress:decompress
 compress:extract zip:unzip lock:unlock block:unblock install:uninstall mount:unmount attach:detach connect:disconnect
 bind:unbind include:exclude public:private internal:external inbound:outbound incoming:outgoing input:output read:write
-upload:download send:receive give:take lose:gain lose:win win:loss profit:loss pass:fail success:failure succeed:fail true:false yes:no
+upload:download send:receive give:take lose:gain lose:win win:loss profit:loss pass:fail success:failure
+succeed:fail true:false yes:no
 positive:negative good:bad best:worst better:worse advantage:disadvantage like:dislike love:hate safe:danger safe:unsafe
-secure:insecure legal:illegal valid:invalid active:inactive activate:deactivate visible:hidden show:hide expand:collapse expand:contract
+secure:insecure legal:illegal valid:invalid active:inactive activate:deactivate visible:hidden show:hide
+expand:collapse expand:contract
 sync:async synchronous:asynchronous static:dynamic mutable:immutable horizontal:vertical row:column parent:child
 master:slave leader:follower primary:secondary client:server frontend:backend local:remote global:local online:offline
-manual:automatic manually:automatically full:empty full:partial whole:partial entire:partial same:different equal:different
-agree:disagree appear:disappear arrive:depart arrival:departure enter:exit enter:leave entry:exit join:leave login:logout
+manual:automatic manually:automatically full:empty full:partial whole:partial entire:partial same:different
+equal:different
+agree:disagree appear:disappear arrive:depart arrival:departure enter:exit enter:leave entry:exit join:leave
+login:logout
 sign-in:sign-out male:female man:woman boy:girl king:queen husband:wife mother:father brother:sister son:daughter
 boss:employee employer:employee teacher:student buyer:seller debit:credit deposit:withdraw hire:fire promote:demote
 upgrade:downgrade uptrend:downtrend bull:bear strengthen:weaken strong:weak improve:worsen strict:loose wide:narrow
 deep:shallow thick:thin heavy:light heavy:lightweight rich:poor young:old cheap:expensive always:never all:none
-everyone:nobody with:without inside:outside in:out front:back top:bottom forward:backward forwards:backwards horizontally:vertically
+everyone:nobody with:without inside:outside in:out front:back top:bottom forward:backward forwards:backwards
+horizontally:vertically
 clockwise:counterclockwise clockwise:anticlockwise day:night morning:evening am:pm dawn:dusk summer:winter spring:autumn
 past:future ancestor:descendant prefix:suffix head:tail odd:even maximize:minimize maximise:minimise maximise:minimize
 optional:mandatory optional:require required:optional mandatory:optional known:unknown common:rare often:rarely
 often:seldom single:multiple singular:plural single:married dependent:independent direct:indirect direct:inverse
-ancient:modern alive:dead war:peace cause:effect question:answer supply:demand import:export credit:debit approve:reject approve:deny
+ancient:modern alive:dead war:peace cause:effect question:answer supply:demand import:export credit:debit
+approve:reject approve:deny
 confirm:deny grant:revoke grant:deny freeze:unfreeze freeze:thaw subscribe:unsubscribe follow:unfollow mute:unmute
 pack:unpack load:unload merge:split join:split divide:multiply sum:difference numerator:denominator stable:unstable
 persistent:ephemeral persistent:transient permanent:temporary permanently:temporarily explicit:implicit eager:lazy
 blocking:nonblocking greedy:lazy abstract:concrete stateful:stateless ingress:egress upstream:downstream north:south
 inner:outer open:shut raise:lower raise:reduce increment:decrement acquire:release allocate:free allocate:deallocate
-commit:rollback promote:rollback forward:reverse normal:reverse hidden:visible asleep:awake love:fear benefit:risk pro:con gain:loss gain:lose
+commit:rollback promote:rollback forward:reverse normal:reverse hidden:visible asleep:awake love:fear benefit:risk
+pro:con gain:loss gain:lose
 strength:weakness surplus:deficit ceiling:floor hit:miss pause:resume stop:resume keep:delete keep:discard save:discard
 retain:delete remember:forget find:lose build:destroy create:destroy attack:defend offense:defense guilty:innocent
-import:expel inhale:exhale freeze:melt boil:freeze sunrise:sunset tighten:loosen ally:enemy friend:enemy fiction:nonfiction
-acid:base hardware:software formal:informal polite:rude optimist:pessimist expand:shrink whitelist:blacklist allowlist:denylist
+import:expel inhale:exhale freeze:melt boil:freeze sunrise:sunset tighten:loosen ally:enemy friend:enemy
+fiction:nonfiction
+acid:base hardware:software formal:informal polite:rude optimist:pessimist expand:shrink whitelist:blacklist
+allowlist:denylist
 opt-in:opt-out check-in:check-out cold:warm serialize:deserialize encode:decrypt lowercase:uppercase upper:lower
 """
 
 _NAMES = """
-python ruby java javascript typescript go golang rust kotlin swift scala perl php haskell elixir erlang clojure lua julia
+python ruby java javascript typescript go golang rust kotlin swift scala perl php haskell elixir erlang clojure lua
+julia
 matlab fortran cobol bash powershell zsh sql html css react angular vue svelte django flask fastapi rails laravel spring
 express node nodejs deno bun postgres postgresql mysql mariadb sqlite oracle mongodb cassandra redis memcached dynamodb
 elasticsearch opensearch neo4j snowflake bigquery redshift kafka rabbitmq nats pulsar sqs aws azure gcp google amazon
@@ -443,15 +455,18 @@ poetry cargo maven gradle webpack vite rollup grpc rest graphql soap http https 
 smtp imap json yaml xml toml csv parquet avro protobuf jpeg jpg png gif webp svg pdf mp3 mp4 wav flac zip tar gzip
 md5 sha1 sha256 sha512 aes rsa jwt oauth saml ldap vim emacs vscode intellij eclipse
 english german french spanish italian portuguese dutch russian chinese japanese korean arabic hindi turkish polish
-swedish norwegian danish finnish greek hebrew latin czech hungarian romanian ukrainian vietnamese thai mandarin cantonese
-france germany spain italy portugal england britain uk scotland ireland wales usa us america canada mexico brazil argentina
+swedish norwegian danish finnish greek hebrew latin czech hungarian romanian ukrainian vietnamese thai mandarin
+cantonese
+france germany spain italy portugal england britain uk scotland ireland wales usa us america canada mexico brazil
+argentina
 chile peru colombia china japan korea india pakistan bangladesh indonesia vietnam thailand australia russia ukraine
 poland sweden norway denmark finland iceland netherlands belgium austria switzerland greece turkey egypt nigeria kenya
 ethiopia morocco israel iran iraq europe asia africa paris london berlin madrid rome lisbon vienna moscow beijing tokyo
 delhi mumbai sydney melbourne toronto chicago boston seattle dallas texas california florida munich hamburg frankfurt
 barcelona milan venice dublin amsterdam brussels zurich geneva prague warsaw budapest oslo stockholm copenhagen helsinki
 mercury venus earth mars jupiter saturn uranus neptune pluto moon sun bitcoin ethereum dogecoin
-euro euros eur dollar dollars usd gbp pound sterling yen jpy yuan cny rupee rupees franc francs chf peso pesos rouble ruble
+euro euros eur dollar dollars usd gbp pound sterling yen jpy yuan cny rupee rupees franc francs chf peso pesos
+rouble ruble
 monday tuesday wednesday thursday friday saturday sunday january february march april june july august september
 october november december spring summer autumn fall winter christmas easter today tomorrow yesterday tonight
 daily weekly monthly quarterly yearly annual annually hourly day week month year hour minute quarter decade century
@@ -461,7 +476,8 @@ dog cat horse cow pig sheep chicken beef pork lamb fish rice pasta bread apple b
 cpu gpu memory ram disk network latency throughput bandwidth
 gold silver bronze copper iron steel wood plastic oxygen hydrogen nitrogen carbon
 kilometre km mile miles metre meter metres meters cm mm inch inches foot feet yard kg kilogram kilograms gram grams lb
-lbs ounce ounces celsius fahrenheit kelvin litre litres liter liters gallon gallons second seconds millisecond milliseconds
+lbs ounce ounces celsius fahrenheit kelvin litre litres liter liters gallon gallons second seconds millisecond
+milliseconds
 byte bytes kb mb gb tb bit bits kib mib gib
 """
 

@@ -1,9 +1,9 @@
 """One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here.
 
-Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form (translate,
-spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others are safe for
-questions to an assistant, but not where the system prompt makes the user's text its material ("translate what I say"),
-and are switched on by rule."""
+Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form
+(translate, spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others
+are safe for questions to an assistant, but not where the system prompt makes the user's text its material ("translate
+what I say"), and are switched on by rule."""
 
 from __future__ import annotations
 
@@ -39,18 +39,21 @@ class Normalise:
 
 _PIECES = re.compile(
     r"(?m)```[\s\S]*?(?:```|\Z)|~~~[\s\S]*?(?:~~~|\Z)|`[^`\n]{1,1000}`"  # code
-    r'|"[^"]*"|“[^”]{1,4000}”|«[^»]{1,4000}»|„[^“”]{1,4000}[“”]|(?<!\w)[\'‘][^\'’\n]{1,500}[\'’](?!\w)|^[ \t]*>[^\n]*'
-    r"|(?<=\n)(?: {2,}|\t)(?![-*+] |\d+\. )[^\n]*|^[^\n]*(?:[{}\[\]=;\\|~^\t]|<(?![A-Z][A-Z_]{0,40}\d*>)|\w\(|\(\))[^\n]*$"  # lines like code
+    r'|"[^"]*"|“[^”]{1,4000}”|«[^»]{1,4000}»|„[^“”]{1,4000}[“”]|(?<!\w)[\'‘][^\'’\n]{1,500}[\'’](?!\w)'
+    r"|^[ \t]*>[^\n]*"
+    r"|(?<=\n)(?: {2,}|\t)(?![-*+] |\d+\. )[^\n]*"
+    r"|^[^\n]*(?:[{}\[\]=;\\|~^\t]|<(?![A-Z][A-Z_]{0,40}\d*>)|\w\(|\(\))[^\n]*$"  # lines like code
 )
 _FORM = re.compile(
     r"(?i)\b(?:translat|convert|format|spell|punctuat|markdown|proofread|gramma|rewrit|rephras|paraphras|correct|capital|"
-    r"upper-?case|lower-?case|whitespace|indent|count|character|letter|words?\b|token|tone\b|polite|formal|wording|say\b|british|american)"
+    r"upper-?case|lower-?case|whitespace|indent|count|character|letter|words?\b|token|tone\b|polite|formal|wording|say\b|"
+    r"british|american)"
 )
 """Asks about form, which is then no mere form."""
 
 
 def normalise(text: str, rules: Normalise = Normalise()) -> str:
-    """The text of the last user turn as its canonical text. Idempotent, never raises, never empty where `text` is not."""
+    """The text of the last user turn as its canonical text. Idempotent, never raises, empty only where `text` is."""
     if len(text) > LONGEST or _KEPT in text:
         return text
     now = text
@@ -103,7 +106,7 @@ _HEADING = re.compile(r"(?<![^\n])(?<![^\n]\n)#{1,6} +(?=[A-Z][\w ,:'&/?!.-]{0,1
 
 
 def _unmarked(prose: str) -> str:
-    """Without emphasis and headings. One word in *...* may be a pattern, in __...__ a name, and a `# line` a comment."""
+    """Without emphasis and headings. A word in *...* may be a pattern, in __...__ a name, a `# line` a comment."""
     return _HEADING.sub("", _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", prose)))
 
 
@@ -116,7 +119,8 @@ _REQUEST = re.compile(
 )
 _PLEASE = re.compile(r"(?i)\A\s*(?:please,?|kindly) (?=\w)")
 _THANKS = re.compile(
-    r"(?i)(?:(?<=[.!?])\s+|\n+\s*)(?:many )?(?:thanks|thank you)(?: very much| so much| a lot| in advance)?[.!]*\s*\Z|,? please(?=[.?!]?\s*\Z)"
+    r"(?i)(?:(?<=[.!?])\s+|\n\s*)(?:many )?(?:thanks|thank you)(?: very much| so much| a lot| in advance)?[.!]*\s*\Z"
+    r"|,? please(?=[.?!]?\s*\Z)"
 )
 
 
@@ -146,19 +150,9 @@ def _impersonal(prose: str) -> str:
 
 
 _MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+]  # fmt: skip
 _MONTH = "|".join(_MONTHS)
 _WRITTEN = re.compile(
     rf"(?i)(?<![\w/.,-])(?:(?P<m>{_MONTH}) (?P<d>\d{{1,2}})(?:st|nd|rd|th)?,? (?P<y>\d{{4}})"

@@ -1,5 +1,6 @@
 """What the gate compares of a prompt, read once: its facts (numbers, names, code ...) and its words."""
 
+# ruff: noqa: E501  tables of words and patterns, not prose
 from __future__ import annotations
 
 import re
@@ -23,6 +24,11 @@ from mitmesh.caching.subject import FRAME, persona, plain
 
 LONGEST = 4_096
 """Characters; the embedder's 256 tokens are rarely more than 1,500."""
+
+LONGEST_WORD = 256
+"""Characters without a space between; of more, some pattern below would take long."""
+SHORT = 14
+"""Words; in a longer prompt a `should` or `will` is seldom what is asked."""
 
 _QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*?)_?(\d*)>")
@@ -213,7 +219,7 @@ class Reading:
 @lru_cache(maxsize=4096)
 def read(text: str) -> Reading | None:
     """None where there is nothing to compare or too much."""
-    if not text.strip() or len(text) > LONGEST:
+    if not text.strip() or len(text) > LONGEST or max(map(len, text.split())) > LONGEST_WORD:
         return None
     text = unicodedata.normalize("NFC", text).replace("’", "'")
     role, rest = persona(text)
@@ -247,7 +253,8 @@ def read(text: str) -> Reading | None:
         "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
-        "quantifiers": sorted(each for n, each in enumerate(words) if each in QUANTIFIERS or (each == "should" and n == 0)),
+        "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
+        "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
         "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
@@ -327,7 +334,7 @@ def _value(digits: str) -> str:
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
     if re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
-        digits = digits.rstrip("0").rstrip(".") if digits.endswith(".0") or digits.endswith("00") else digits
+        digits = digits.rstrip("0").rstrip(".") if digits.endswith((".0", "00")) else digits
     return digits
 
 

@@ -1,5 +1,6 @@
 """British spelling as American, for words where nothing but the spelling differs."""
 
+# ruff: noqa: E501  tables of words and patterns, not prose
 from __future__ import annotations
 
 _OUR = "armour behaviour colour endeavour favour flavour glamour harbour honour humour labour neighbour odour rumour savour vigour"

@@ -71,7 +71,17 @@ class Front:
         entry.size = weigh(entry)
         self._entries[entry.key] = entry
         self.size += entry.size
-        self._trim()
+        self._shrink()
+
+    def resize(self, limit: int) -> None:
+        """Hold so many bytes at most."""
+        self.limit = limit
+        self._shrink()
+
+    def _shrink(self) -> None:
+        while self.size > self.limit and self._entries:
+            _, old = self._entries.popitem(last=False)
+            self.size -= old.size
 
     def drop(self, key: bytes) -> None:
         """Let go of one."""
@@ -83,17 +93,7 @@ class Front:
         if self._entries.get(entry.key) is entry:
             entry.size += more
             self.size += more
-            self._trim()
-
-    def resize(self, limit: int) -> None:
-        """Hold so many bytes at most."""
-        self.limit = limit
-        self._trim()
-
-    def _trim(self) -> None:
-        while self.size > self.limit and self._entries:
-            _, old = self._entries.popitem(last=False)
-            self.size -= old.size
+            self._shrink()
 
     def keep(self, wanted: Callable[[bytes], bool]) -> None:
         """Let go of all but those wanted."""

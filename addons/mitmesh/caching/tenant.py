@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
 
-CLAIMED = frozenset({"header", "claimed", "user_agent"})
-"""Sources that only repeat what a client, or a gateway before us, says. Every other one attests."""
-_PERSONAL = ("user", "service_account", "pod", "key")
+ATTESTED = frozenset({"kernel", "kubernetes", "certificate", "jwt", "key", "proxy", "network"})
+"""Sources that attest. Any other (a header, a User-Agent, the team of the unknown) says what anybody may say."""
+_PERSONAL = ("user", "service_account", "pod")
 
 type Hash = Callable[[bytes, str], str]
 """A keyed hash for a purpose."""
@@ -21,17 +21,18 @@ def tenant_of(x: Exchange, by: str, hashed: Hash, *, own: bool = False) -> str |
     with anybody, itself included.
 
     An attested team (or namespace) is one tenant. Who is not attested is one only together with the credential it
-    sent. `own`: the answer lives on at the provider, so that the credential always counts."""
+    sent, or the virtual key. `own`: the answer lives on at the provider, so that the credential always counts."""
     who = x.identity
     name = getattr(who, by)
-    attested = name is not None and who.sources.get(by) not in CLAIMED
     credential = f"credential:{hashed(b'credential', x.credential)}" if x.credential else None
-    if attested:
+    if credential is None and who.key is not None and who.sources.get("key") in ATTESTED:
+        credential = f"key:{who.key}"
+    if name is not None and who.sources.get(by) in ATTESTED:
         return f"{by}:{name}" + (f" {credential}" if own and credential else "")
     if credential:
         return f"{by}:{name} {credential}" if name else credential
     for field in _PERSONAL:
         value = getattr(who, field)
-        if value is not None and who.sources.get(field) not in CLAIMED:
+        if value is not None and who.sources.get(field) in ATTESTED:
             return f"{field}:{value}" + (f" namespace:{who.namespace}" if who.namespace else "")
     return None

@@ -57,8 +57,8 @@ class Cache(_Model):
     exact: bool = Field(default=True, description="Answer a call that was answered before, word for word.")
     tenant: Literal["team", "namespace"] = Field(
         default="team",
-        description="Who shares answers. Whoever is not attested shares with nobody: not even one client's calls with "
-        "another's that has the same credential claim.",
+        description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or default does "
+        "not) shares only under its own credential; with none, and unknown, it is never answered from the cache.",
     )
     ttl_seconds: int = Field(
         default=86_400, ge=1, le=366 * 86_400, description="How old an answer may be that is given again, in seconds."

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from matching import corpus, measure
+from matching.corpus import Corpus
+from mitmesh.caching.gate import Judgement, judge
+
+
+def test_no_minimal_pair_hits() -> None:
+    """Negation, numbers, units, direction, opposites, names, identifiers, languages, placeholders: no wrong answer."""
+    rows = corpus.pairs()
+    assert sum(not row["hit"] for row in rows) >= 300
+    known = Corpus.of(str(row[side]) for row in rows for side in ("a", "b"))
+    wrong, hits = measure.by_pairs(rows, known)
+    assert wrong.wrong == [] and hits.value >= 0.8
+
+
+@pytest.mark.parametrize("cosine", [1.0, 0.9, float("nan")])
+def test_facts_forbid_whatever_the_cosine(cosine: float) -> None:
+    """Cosine alone never decides, in neither direction."""
+    a, b = "Delete the staging database", "Do not delete the staging database"
+    assert judge(a, b, cosine).hit is judge(b, a, cosine).hit is False
+    if cosine == 1.0:
+        assert judge(a, b, cosine).reason == "negation" and judge(a, a, cosine).hit
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "x" * 5000, "\x00", "```", "<EMAIL_1>" * 300, "'" * 4000, "a/" * 2000, "1," * 2000]
+)
+def test_any_text_is_judged(text: str) -> None:
+    """No input raises; what is too long is no hit."""
+    assert judge(text, "What is it?", 1.0).hit is False
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["f(" + "-1" * 1900 + ")", "def f(x): return " + "a.b" * 1200, "lambda x:" * 400, "(" * 3000, "not " * 900 + "x"],
+)
+def test_code_too_deep_for_a_syntax_tree_is_compared_as_text(code: str) -> None:
+    """Found by trying: the tree's walk raised RecursionError, and many lambdas took a second."""
+    for text in (code, f"Explain\n```py\n{code}\n```"):
+        assert judge(text, text.replace("Explain", "Describe", 1)[:-1] + "y", 1.0).hit is False
+
+
+def test_the_compilers_warnings_do_not_quote_prompts(recwarn: pytest.WarningsRecorder) -> None:
+    """It warns of an escape sequence in text that nobody wants to run."""
+    judge('def f(x): return re.match("\\d", x)', 'def f(y): return re.match("\\d", y)', 0.99)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    "unit", ["A", "a/", "a-b", "é", "“", "`a", "-1", "a.b", "not ", "x to y ", "**a", "# a\n", "lambda x:"]
+)
+def test_no_text_takes_long(unit: str) -> None:
+    """Not a matter of milliseconds: patterns that try everything twice took most of a second."""
+    text = (unit * 4000)[:4000]
+    began = time.process_time()
+    judge(text, text[:-1] + "y", 0.99)
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("How do I reset my password?", "How can I reset my password?"),
+        ("What is the capital of France?", "Tell me the capital of France"),
+    ],
+)
+def test_what_is_plainly_the_same_hits(a: str, b: str) -> None:
+    known = Corpus.of([a, b])
+    assert measure.same(a, b, known) and measure.same(b, a, known)
+
+
+def test_a_bug_in_the_gate_is_a_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise RuntimeError
+
+    monkeypatch.setattr("mitmesh.caching.gate.forbidden", broken)
+    assert judge("What is it?", "What is it?", 1.0) == Judgement(False, "failed", 0.0)
