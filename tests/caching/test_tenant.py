@@ -50,3 +50,27 @@ def test_what_lives_at_the_provider_is_the_credentials_own() -> None:
     found = [tenant(call(None, ("key", {"key": name}), team), own=True) for name in ("a", "b")]
     assert found == ["team:blue key:a", "team:blue key:b"]
     assert tenant(call("k1", team), own=True) == "team:blue credential:h(k1)"
+
+
+def test_unknown_callers_never_share() -> None:
+    """Not even with themselves."""
+    assert tenant(call()) is None
+    assert tenant(call(None, ("header", {"user": "ann"}))) is None
+
+
+@pytest.mark.parametrize("field", ["user", "service_account", "pod"])
+def test_an_attested_person(field: str) -> None:
+    """Who has neither team nor credential is known by what is attested of them."""
+    one, other = (tenant(call(None, ("kubernetes", {field: name}))) for name in ("a", "b"))
+    assert one == f"{field}:a" != other
+
+
+def test_pods_of_one_name_in_two_namespaces_are_two() -> None:
+    one, two = (call(None, ("kubernetes", {"pod": "web-0", "namespace": name})) for name in ("a", "b"))
+    assert tenant(one) != tenant(two)
+
+
+def test_by_namespace() -> None:
+    """The rule names what shares."""
+    calls = [call(None, ("kubernetes", {"team": team, "namespace": "prod"})) for team in ("red", "blue")]
+    assert {tenant_of(x, "namespace", lambda purpose, value: value) for x in calls} == {"namespace:prod"}

@@ -73,6 +73,11 @@ class Front:
         self.size += entry.size
         self._shrink()
 
+    def resize(self, limit: int) -> None:
+        """Hold so many bytes at most."""
+        self.limit = limit
+        self._shrink()
+
     def _shrink(self) -> None:
         while self.size > self.limit and self._entries:
             _, old = self._entries.popitem(last=False)
@@ -117,7 +122,7 @@ class Store:
     def configure(self, rules: Cache) -> None:
         """Take new limits."""
         self.rules = rules
-        self.front.limit = rules.memory_bytes
+        self.front.resize(rules.memory_bytes)
 
     async def start(self) -> None:
         """Open the file; one that is damaged is set aside. Where none can be opened, answers are kept in memory."""

@@ -58,6 +58,7 @@ def explain(call: dict[str, Any]) -> Iterator[str]:
     if call["origin"] and ended:
         yield f"  whose     {_whose(call)}"
     yield f"  left      {'yes' if call['forwarded'] else 'no'}; read by us: {call['inspected']}"
+    yield from _cache(call)
     yield from _decisions(call)
     yield from _times(call)
     yield from _usage(call)
@@ -86,6 +87,21 @@ def _whose(call: dict[str, Any]) -> str:
     if call["origin"] == "provider" and (call["status"] or 0) >= 400:
         return f"the provider's own error; mitmesh passed it on (request {call['id']} was allowed)"
     return said
+
+
+def _cache(call: dict[str, Any]) -> Iterator[str]:
+    """What the cache had for it: the layer of a hit and whose answer it was, or why there was none."""
+    layer = call["cache"]
+    if layer in ("exact", "semantic"):
+        alike = f", similarity {call['cache_similarity']:.3f}" if call["cache_similarity"] is not None else ""
+        saved = call["cache_saved_microusd"]
+        money = "; what it saved is unknown" if saved is None else f"; saved ${saved / 1e6:.6f}"
+        age = f"{call['cache_age_s']} s old"
+        yield f"  cache     {layer} hit{alike}: the answer of {call['cache_source']}, {age}{money}"
+    elif layer:
+        yield f"  cache     {layer}{': ' + call['cache_reason'] if call['cache_reason'] else ''}"
+    if (vendor := call["vendor_saved_microusd"]) is not None:
+        yield f"  prompt    the provider's own cache saved ${vendor / 1e6:.6f}"
 
 
 def _decisions(call: dict[str, Any]) -> Iterator[str]:

@@ -44,6 +44,17 @@ def totals(data: Path, by: Literal["day", "team", "model"], since: str = "") -> 
         return list(db.query(_TOTALS.format(by=_BY[by]), [since]))
 
 
+def cached(data: Path) -> list[Record]:
+    """Calls by what the cache had for them (`layer`), what that `saved`, and what providers' own caches did
+    (`vendor_saved`), in micro-dollars."""
+    sql = (
+        "select cache as layer, count(*) as calls, coalesce(sum(cache_saved_microusd), 0) as saved,"
+        " coalesce(sum(vendor_saved_microusd), 0) as vendor_saved from exchanges where cache is not null group by 1"
+    )
+    with closing(read_only(data / AUDIT)) as db:
+        return list(db.query(sql))
+
+
 def search(data: Path, words: str, limit: int = 20) -> list[Record]:
     """Messages that hold all the words, best first, each with the `exchange` that used it last."""
     sql = (

@@ -1,0 +1,46 @@
+"""Entries and calls for the tests of the cache."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from mitmesh.caching.entry import Entry
+from mitmesh.dialects.base import Answer, Kind, Part, Usage
+from mitmesh.exchange import Exchange, Outcome
+from redactions import exchange
+
+
+def entry(key: bytes | str = b"k", words: str = "Paris.", **fields: Any) -> Entry:
+    """A kept answer; a key given as text is made 32 bytes long, its beginning its own."""
+    raw = key.encode() if isinstance(key, str) else key
+    answer = Answer(model="gpt-4o", parts=[Part(Kind.TEXT, words)], finish="stop", usage=Usage(9, 3), complete=True)
+    known = {"exchange": "01ABC", "created": 1000, "tenant": "team:red", "provider": "openai", "model": "gpt-4o"}
+    return Entry(raw.ljust(32, b"\0"), answer, **{**known, "cost": 1500, "turn": "Capital of France?", **fields})
+
+
+def redacted(x: Exchange, clear: bool = False, **values: str) -> Exchange:
+    """The call as redaction leaves it, with these values behind its placeholders."""
+    x.notes["redact"] = SimpleNamespace(clear=clear, table=SimpleNamespace(values=values))
+    return x
+
+
+def chat(
+    *contents: Any, dialect: str = "openai_chat", headers: dict[str, str] | None = None, **fields: Any
+) -> Exchange:
+    """A chat call, redacted, of the attested team red; `contents` in turn the user's and the assistant's."""
+    messages = [{"role": ("user", "assistant")[n % 2], "content": said} for n, said in enumerate(contents or ("hi",))]
+    x = exchange(dialect, {"model": "gpt-4o", "messages": messages, **fields}, **(headers or {}))
+    x.identity.attest("network", team="red")
+    return redacted(x)
+
+
+def answered(x: Exchange, words: str = "Paris.", **fields: Any) -> Exchange:
+    """The call with the provider's whole answer."""
+    parts = fields.pop("parts", [Part(Kind.TEXT, words)])
+    finish = fields.pop("finish", "end_turn" if x.dialect.name == "anthropic" else "stop")
+    x.answer = Answer(model="gpt-4o", parts=parts, finish=finish, complete=True, usage=Usage(9, 3))
+    x.forwarded, x.status, x.outcome, x.cost = True, 200, Outcome.ANSWERED, 1500
+    for name, value in fields.items():
+        setattr(x.answer if hasattr(x.answer, name) else x, name, value)
+    return x

@@ -1,0 +1,328 @@
+"""cache.db: limits, restarts, several workers, damage, a full disk, and no text in clear."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cached import entry
+from mitmesh.caching import store as module
+from mitmesh.caching.database import FILE, KEY_FILE, File
+from mitmesh.caching.entry import Entry, Seal, weigh
+from mitmesh.caching.store import Front, Store
+from mitmesh.dialects.base import Answer, Kind, Part, Usage
+from mitmesh.rules.cache import Cache
+from mitmesh.store.keys import load_key
+
+MANY = {"ttl": 10**9, "most_bytes": 10**12, "most_entries": 10**9}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Any:
+    with closing(File(tmp_path, Seal(load_key(tmp_path, KEY_FILE)))) as file:
+        yield file
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers look for news more often than in earnest."""
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(module, "BATCH_SECONDS", 0.005)
+
+
+@asynccontextmanager
+async def opened(data: Path, **rules: Any) -> AsyncIterator[Store]:
+    """A started store."""
+    store = Store(data)
+    store.configure(Cache(**rules))
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.stop()
+
+
+async def until(what: Callable[[], Any], told: str = "condition") -> Any:
+    """Wait until it is so."""
+    for _ in range(3000):
+        if value := what():
+            return value
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"not within 15 s: {told}")
+
+
+def ages(file: File) -> list[int]:
+    """When the entries that are left were made."""
+    return [int(str(row[0])) for row in file.rows("select created from entries order by created")]
+
+
+# --- the file ---
+
+
+def test_all_of_an_entry_comes_back(file: File) -> None:
+    """Parts, usage, surrogates, embeddings' bytes."""
+    parts = [Part(Kind.TEXT, "a\ud800ü"), Part(Kind.TOOL_CALL, '{"x": 1}', "f", "c1"), Part(Kind.REASONING, "hm")]
+    answer = Answer("id", "m", parts, "stop", Usage(1, 2, cache_read=1, reasoning=1), complete=True)
+    one = replace(entry("1", rest=b"r", vector=b"v", user="ann", body=b'{"data": []}'), answer=answer)
+    file.write([one], [])
+    back = file.get(one.key)
+    assert back is not None and back.size > 0
+    assert replace(back, size=0) == one
+    assert file.get(b"other") is None
+
+
+def test_same_key_again(file: File) -> None:
+    """The newer answer takes the older's place, with the hashes of its values."""
+    file.write([entry("1", "old", values=("h1",)), entry("2", values=("h1",))], [])
+    file.write([entry("1", "new", values=("h2",))], [])
+    back = file.get(entry("1").key)
+    assert back is not None and back.answer.text == "new"
+    assert sorted(row[0] for row in file.rows("select value from entry_values")) == ["h1", "h2"]
+
+
+def test_too_old(file: File) -> None:
+    """An entry of that age goes, a younger one stays."""
+    file.write([entry(str(n), created=n, values=("v",)) for n in (1, 2, 3)], [])
+    assert file.prune(12, **{**MANY, "ttl": 10}) == 2
+    assert ages(file) == [3]
+    assert file.rows("select count(*) from entry_values") == [(1,)]
+    assert file.prune(12, **{**MANY, "ttl": 10}) == 0
+
+
+def test_too_many(file: File) -> None:
+    """The least recently used go: those asked for since are spared, whatever their age."""
+    file.write([entry(str(n), created=n) for n in range(1, 21)], [])
+    file.write([], [(100, 1, 5, entry("1").key)])
+    assert file.prune(100, **{**MANY, "most_entries": 19}) == 3
+    assert ages(file) == [1, *range(5, 21)]
+    assert file.rows("select hits, saved_microusd, used from entries where created = 1") == [(1, 5, 100)]
+
+
+def test_too_large(file: File) -> None:
+    """Bytes count as they are on disk."""
+    file.write([entry(str(n), created=n, vector=b"v" * 10_000) for n in range(1, 11)], [])
+    assert file.prune(100, **{**MANY, "most_bytes": 55_000}) >= 5
+    ((size,),) = file.rows("select sum(size) from entries")
+    assert 30_000 < int(str(size)) <= 55_000
+    assert ages(file)[-1] == 10
+
+
+def test_no_text_in_clear(tmp_path: Path) -> None:
+    """Neither question, answer nor value is readable in any file beside the key; nor with another key."""
+    marked = entry("1", "ANSWER-canary", turn="QUESTION-canary", body=b'"BODY-canary"')
+    with closing(File(tmp_path, Seal(load_key(tmp_path, KEY_FILE)))) as file:
+        file.write([marked], [])
+        written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        assert b"canary" not in written and b"team:red" in written
+    with closing(File(tmp_path, Seal(b"x" * 32))) as other:
+        assert other.get(marked.key) is None
+        assert list(other.texts()) == []
+    assert (tmp_path / FILE).stat().st_mode & 0o77 == 0
+
+
+def test_sealed_to_its_key(file: File) -> None:
+    """An entry moved to another's key by hand is not opened: an answer stays with its question."""
+    file.write([entry("1"), entry("2", "other")], [])
+    with closing(sqlite3.connect(file.path)) as hand:
+        hand.execute("update entries set sealed = (select sealed from entries where id = 2) where id = 1")
+        hand.commit()
+    assert file.get(entry("1").key) is None
+
+
+# --- memory ---
+
+
+def test_front() -> None:
+    """Bounded in bytes, also by what entries grow; the least recently used go."""
+    front, entries = Front(), [entry(str(n)) for n in range(4)]
+    front.limit = 3 * weigh(entries[0])
+    for each in entries[:3]:
+        front.put(each)
+    front.get(entries[0].key)
+    front.put(entries[3])
+    assert front.get(entries[1].key) is None and front.get(entries[0].key) is entries[0]
+    front.put(replace(entries[0]))
+    assert (len(front), front.size) == (3, front.limit)
+    held = front.get(entries[3].key)
+    assert held is not None
+    front.grew(held, 50)
+    front.put(entry("5"))
+    assert front.size <= front.limit
+    front.keep(lambda _: False)
+    assert (len(front), front.size) == (0, 0)
+
+
+def test_front_is_bounded_as_entries_grow() -> None:
+    """Forms made for hits count at once: a cache that only hits adds no entry."""
+    front, entries = Front(), [entry(str(n)) for n in range(3)]
+    front.limit = 4 * weigh(entries[0])
+    for each in entries:
+        front.put(each)
+    front.grew(entries[2], 2 * weigh(entries[0]))
+    assert front.size <= front.limit
+    assert front.get(entries[0].key) is None and front.get(entries[2].key) is entries[2]
+    front.resize(1)
+    assert len(front) == 0
+
+
+def test_front_of_no_size() -> None:
+    """memory_bytes: 0 holds nothing."""
+    front = Front()
+    front.put(entry("1"))
+    assert (len(front), front.size) == (0, 0)
+
+
+# --- the store ---
+
+
+async def test_restart(tmp_path: Path) -> None:
+    """What was kept is there for the next process."""
+    async with opened(tmp_path) as store:
+        store.add(entry("1", created=int(time.time())))
+        store.used(entry("1").key, 7)
+    async with opened(tmp_path) as store:
+        assert store.here(entry("1").key) is None and store.perhaps(entry("1").key)
+        back = await store.fetch(entry("1").key)
+        assert back is not None and back.answer.text == "Paris."
+        assert store.here(entry("1").key) is back
+        assert not store.perhaps(b"another key")
+
+
+async def test_two_workers(tmp_path: Path) -> None:
+    """One has what the other keeps, and forgets what the other, or the operator, clears: memory too."""
+    key = entry("1").key
+    async with opened(tmp_path) as one, opened(tmp_path) as two:
+        one.add(entry("1"))
+        await until(lambda: two.perhaps(key), "the other knows of it")
+        assert await two.fetch(key)
+        with closing(File(tmp_path, one.seal)) as file:
+            assert file.clear("model = ?", ("gpt-4o",)) == 1
+        await until(lambda: not one.perhaps(key) and not two.perhaps(key), "both forget it")
+        await until(lambda: one.here(key) is None and two.here(key) is None, "memory forgets it")
+        assert await two.fetch(key) is None
+
+
+def _fill(data: Path, first: int) -> None:
+    """A process that writes fifty entries."""
+
+    async def run() -> None:
+        async with opened(data) as store:
+            for n in range(first, first + 50):
+                store.add(entry(f"{n:03}"))
+                await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.slow
+def test_two_processes_begin_at_once(tmp_path: Path) -> None:
+    """They make one file and one key between them, and lose nothing."""
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_fill, args=(tmp_path, first)) for first in (0, 50)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    with closing(File(tmp_path, Seal(load_key(tmp_path, KEY_FILE)))) as file:
+        assert len(list(file.texts())) == 100
+
+
+async def test_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is set aside with a warning, and a new one begins."""
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    with caplog.at_level(logging.WARNING):
+        async with opened(tmp_path) as store:
+            assert store.counters.set_aside == 1 and store.warning is None
+            store.add(entry("1"))
+            await until(lambda: store.counters.written)
+    assert "set aside" in caplog.text
+    assert (tmp_path / f"{FILE}.damaged").read_bytes().startswith(b"no database")
+
+
+async def test_damaged_while_it_runs(tmp_path: Path) -> None:
+    """Both workers go on with one new file, and the one who comes second does not set aside the first one's."""
+    async with opened(tmp_path) as one, opened(tmp_path) as two:
+        one.add(entry("1", vector=b"v" * 20_000))
+        await until(lambda: two.perhaps(entry("1").key))
+        with closing(sqlite3.connect(tmp_path / FILE)) as db:
+            db.execute("pragma wal_checkpoint(truncate)")
+        with (tmp_path / FILE).open("r+b") as raw:
+            raw.seek(100)
+            raw.write(b"\xff" * 16_000)
+        n = 2
+        while not (tmp_path / f"{FILE}.damaged").exists():
+            assert n < 200, "damage was not seen"
+            one.add(entry(str(n)))
+            n += 1
+            await asyncio.sleep(0.03)
+        before = one.counters.written
+        one.add(entry("new"))
+        await until(lambda: one.counters.written > before, "the first writes again")
+        two.add(entry("newer"))
+        await until(lambda: two.perhaps(entry("new").key) and one.perhaps(entry("newer").key), "they share again")
+        assert one.counters.set_aside + two.counters.set_aside <= 2
+        found = await two.fetch(entry("new").key)
+        assert found is not None and found.answer.text == "Paris."
+
+
+async def test_damaged_key(tmp_path: Path) -> None:
+    """What was sealed with a key that is gone is set aside; a new key and file begin."""
+    async with opened(tmp_path) as store:
+        store.add(entry("1"))
+    (tmp_path / KEY_FILE).write_bytes(b"short")
+    async with opened(tmp_path) as store:
+        assert store.counters.set_aside == 1 and not store.perhaps(entry("1").key)
+        store.add(entry("2"))
+        await until(lambda: store.counters.written)
+
+
+async def test_full_disk(tmp_path: Path) -> None:
+    """Answers are dropped and counted, calls go on from memory, and all is well when there is room again."""
+    async with opened(tmp_path) as store:
+        file = store._files["write"]
+        ((pages,),) = file.rows("pragma page_count")
+        file.rows(f"pragma max_page_count = {pages}")
+        big = entry("1", vector=bytes(200_000))
+        store.add(big)
+        await until(lambda: store.counters.dropped, "it is dropped")
+        assert store.warning and "full" in store.warning and store.counters.failures
+        assert store.here(big.key) is big
+        file.rows("pragma max_page_count = 1000000")
+        store.add(entry("2"))
+        await until(lambda: store.counters.written, "it is written")
+        await until(lambda: store.warning is None, "the warning goes")
+
+
+async def test_no_folder(tmp_path: Path) -> None:
+    """Where nothing can be written, memory serves; it says so."""
+    (tmp_path / "data").write_bytes(b"a file in the folder's place")
+    async with opened(tmp_path / "data") as store:
+        assert store.warning and "memory only" in store.warning
+        store.add(entry("1"))
+        assert store.here(entry("1").key)
+        assert await store.fetch(entry("2").key) is None
+
+
+async def test_queue_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes faster than the disk is dropped, counted, and still in memory."""
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    store = Store(tmp_path)  # its writer is not started
+    store.configure(Cache())
+    entries: list[Entry] = [entry(str(n)) for n in range(5)]
+    for each in entries:
+        store.add(each)
+    assert store.counters.dropped == 2 and len(store.front) == 5
+    store.used(entries[0].key, 1)
+    assert store._queue.qsize() == 3
+    store._reader.shutdown()
