@@ -34,7 +34,7 @@ def table(found: Sequence[Row]) -> str:
     lines = [head, *(_cells(row) for row in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     text = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join(map(_printable, text))
+    return "\n".join(map(printable, text))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
