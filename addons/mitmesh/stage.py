@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -20,13 +20,22 @@ class StreamEnded(Exception):
         self.verdict = verdict
 
 
+class StreamHeld(Exception):
+    """A transform cannot say yet what becomes of an event: that and all that follow wait until `until` is done (it must
+    not take long, nor raise). Then the event goes through all transforms anew."""
+
+    def __init__(self, until: Awaitable[object]) -> None:
+        super().__init__("held")
+        self.until = until
+
+
 class Transform(Protocol):
     """Changes the events of one stream on their way to the client."""
 
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
         """Take one event (`doc`: its payload parsed, or None); return what to send in its place, None for itself.
 
-        Raises StreamEnded in place of it and all that would follow."""
+        Raises StreamEnded in place of it and all that would follow, StreamHeld where it cannot say yet."""
 
     def end(self) -> Sequence[Event]:
         """The stream ended: return what was held back."""

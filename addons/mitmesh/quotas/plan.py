@@ -141,16 +141,16 @@ class Need:
 
 def wants(found: Sequence[Match], need: Need, tariff: Tariff | None) -> list[Want]:
     """What the call takes of each limit before it is sent."""
-    return [_want(match, *_amounts(match.unit, need, tariff)) for match in found]
+    return [_want(match, *amounts(match.unit, need, tariff)) for match in found]
 
 
-def more(found: Sequence[Match], need: Need, tokens: int, tariff: Tariff | None) -> list[Want]:
-    """What so many more tokens of output take, after `need`, of the limits that go by output."""
+def more(found: Sequence[Match], need: Need, then: Need, tariff: Tariff | None) -> list[Want]:
+    """What a larger need takes, after `need`, of the limits that go by tokens."""
     made = []
     for match in found:
         if match.unit in ("tokens", "dollars"):
-            before = sum(_amounts(match.unit, need, tariff))
-            after = sum(_amounts(match.unit, Need(need.prompt, need.output + tokens), tariff))
+            before = sum(amounts(match.unit, need, tariff))
+            after = sum(amounts(match.unit, then, tariff))
             made.append(_want(match, 0, after - before))
     return made
 
@@ -160,7 +160,8 @@ def _want(match: Match, sunk: int, rest: int) -> Want:
     return Want(match.key, at.slot, at.first, at.last, at.expires, match.most, sunk, rest, binding)
 
 
-def _amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
+def amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
+    """What a need is in a unit's smallest: of the prompt, and of the output."""
     if unit == "tokens":
         return need.prompt, need.output
     if unit == "requests":
@@ -191,4 +192,4 @@ def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | Non
             continue
         else:
             told = x.cost if match.unit == "dollars" else x.usage.total if x.usage else None
-            yield match.key.text, sum(_amounts(match.unit, need, tariff)) if told is None else told
+            yield match.key.text, sum(amounts(match.unit, need, tariff)) if told is None else told

@@ -63,6 +63,12 @@ def exceeded(match: Match, standing: Standing, asked: int) -> str:
     return f"Quota exceeded: {full(match, standing)}{notes} (limit {match.limit.id})."
 
 
+def ended(match: Match, standing: Standing) -> str:
+    """Why an answer ends before its time."""
+    more = f"; {number(match.unit, standing.reserved)} are reserved by other calls" if standing.reserved else ""
+    return f"Quota exceeded: {full(match, standing)}{more}; the answer ends here (limit {match.limit.id})."
+
+
 def warning(match: Match, standing: Standing) -> str:
     """That a limit is nearly used up."""
     return f"{full(match, standing)} ({percent(match, standing)}%, limit {match.limit.id})"

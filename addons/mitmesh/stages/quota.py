@@ -80,7 +80,8 @@ class Quota(Stage):
         found = plan.matches(x, tariff, self._clock())
         if not found or self._unpriced(x, found):
             return
-        held = Held(self._books, found, await self._need(x, found), tariff)
+        need, bound = await self._need(x, found)
+        held = Held(self._books, found, need, tariff, bound)
         x.notes[self.name] = held  # before it is asked: whoever is cancelled while asking must still settle
         try:
             fits = await held.take(x)
@@ -96,7 +97,7 @@ class Quota(Stage):
         held: Held | None = x.notes.get(self.name)
         if held is None or not x.edits_stream or not _binding(held.found):
             return None
-        return Stream(x, held, lambda match, standing: self._used_up(x, match, standing))
+        return Stream(x, held, lambda full: self._used_up(x, *full))
 
     def finish(self, x: Exchange) -> None:
         """Settle, in the background."""
@@ -120,23 +121,24 @@ class Quota(Stage):
 
     # --- before the call ---
 
-    async def _need(self, x: Exchange, found: list[Match]) -> Need:
-        """Prompt and output to set aside; the request gets the cap that holds for it where it names none."""
+    async def _need(self, x: Exchange, found: list[Match]) -> tuple[Need, int]:
+        """Prompt and output to set aside, and the most output there can be; the request gets the cap that holds for it
+        where it names none."""
         if not any(match.unit in ("tokens", "dollars") for match in found):
-            return Need(0, 0)
+            return Need(0, 0), 0
         prompt = await self._prompts.count(x.call)
         if x.operation is not Operation.CHAT:
-            return Need(prompt, 0)
+            return Need(prompt, 0), 0
         rules, doc = x.rules.quotas, x.body.doc if x.body else None
         output = x.call.max_tokens
         if output is None:
             caps = [match.limit.output_cap for match in found if match.limit.output_cap]
             output = min(caps, default=rules.output_cap)
             self._cap(x, output, found)
-        output *= x.dialect.choices(doc)
+        bound = output * x.dialect.choices(doc)
         if x.framing is not Framing.NONE and rules.stream_first:
-            output = min(output, rules.stream_first)
-        return Need(prompt, output)
+            return Need(prompt, min(bound, rules.stream_first)), bound
+        return Need(prompt, bound), bound
 
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
         if not x.body or not _binding(found) or is_signed(x.headers) or UNCAPPED in x.path:
@@ -190,23 +192,23 @@ class Quota(Stage):
                 x.decide(self.name, Action.WARN, match.limit.id, warning, mode=match.mode)
                 x.answer_headers.setdefault("x-mesh-quota-warn", warning)
 
-    def _refuse(self, x: Exchange, match: Match, standing: Standing, asked: int) -> Verdict:
+    def _refuse(self, x: Exchange, match: Match, standing: Standing, asked: int, why: str | None = None) -> Verdict:
         wait, status = _wait(match, standing, asked, self._clock())
         return x.refuse(
             self.name,
             match.limit.id,
-            words.exceeded(match, standing, asked),
+            why or words.exceeded(match, standing, asked),
             mode=match.mode,
             status=status,
             type="quota_exceeded",
             retry_after=wait,
         )
 
-    def _used_up(self, x: Exchange, match: Match | None, standing: Standing | None) -> Verdict:
+    def _used_up(self, x: Exchange, match: Match | None, standing: Standing | None, short: int) -> Verdict:
         """A stream ends: its limit is used up, or nobody can say."""
         if match is None or standing is None:
             return self._away(x, LedgerAway("the ledger cannot be asked"))
-        return self._refuse(x, match, standing, 1)
+        return self._refuse(x, match, standing, short, words.ended(match, standing))
 
     def _away(self, x: Exchange, away: LedgerAway) -> Verdict:
         said = "The ledger of quotas cannot be asked, so nobody can say whether this call fits. Try again."
