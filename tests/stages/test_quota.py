@@ -310,6 +310,20 @@ async def test_the_window_of_the_moment(house: House) -> None:
     assert (await house.ask()).refusal is None
 
 
+async def test_when_a_rolling_window_has_room(house: House) -> None:
+    """Retry-After is when enough has left, not when the next sixtieth begins."""
+    house.limit({"id": "r", "unit": "requests", "limit": 2, "rolling": "10m", "team": "each"})
+    for _ in range(2):
+        await house.done(await house.ask())
+        house.clock.now += 200
+    late = await house.ask()
+    assert late.refusal and late.refusal.retry_after == 600 + 10 - 400
+    house.clock.now += 209
+    assert (await house.ask()).refusal
+    house.clock.now += 1
+    assert (await house.ask()).refusal is None
+
+
 async def test_a_changed_file_keeps_the_counts(house: House) -> None:
     """A raised limit goes on from what was used; a call keeps the rules it began with."""
     house.limit({**TEAM, "limit": 100})

@@ -22,6 +22,8 @@ FORGET = 86_400
 _REAP = "SELECT id FROM calls WHERE lapsed = 0 AND lease < ? LIMIT 100"
 _COUNTED = """SELECT COALESCE(SUM(used), 0), COALESCE(SUM(reserved), 0) FROM counts
     WHERE key = ? AND slot BETWEEN ? AND ?"""
+_SLOTS = """SELECT slot, used + reserved FROM counts
+    WHERE key = ? AND slot BETWEEN ? AND ? AND used + reserved > 0 ORDER BY slot"""
 _GRANTED = "SELECT COALESCE(SUM(amount), 0) FROM grants WHERE limit_id = ? AND subject IN (?, ?) AND expires > ?"
 _COUNT = """INSERT INTO counts (key, slot, used, reserved, expires) VALUES (?, ?, 0, ?, ?)
     ON CONFLICT (key, slot) DO UPDATE SET reserved = reserved + excluded.reserved"""
@@ -119,7 +121,19 @@ def _reserve(conn: sqlite3.Connection, now: int, call: str, wants: Sequence[Want
 def _standing(conn: sqlite3.Connection, now: int, want: Want) -> Standing:
     used, reserved = conn.execute(_COUNTED, (want.key.text, want.first, want.last)).fetchone()
     (granted,) = conn.execute(_GRANTED, (want.key.limit, want.key.subject, ALL, now)).fetchone()
-    return Standing(used, reserved, granted, used + reserved + want.sunk + want.rest > want.most + granted)
+    beyond = used + reserved + want.sunk + want.rest - want.most - granted
+    leaves = _leaves(conn, want, beyond) if beyond > 0 and want.first < want.last else None
+    return Standing(used, reserved, granted, beyond > 0, leaves)
+
+
+def _leaves(conn: sqlite3.Connection, want: Want, beyond: int) -> int | None:
+    """Which slot has to leave the window until so much has."""
+    last = None
+    for slot, amount in conn.execute(_SLOTS, (want.key.text, want.first, want.last)):
+        last, beyond = slot, beyond - amount
+        if beyond <= 0:
+            break
+    return last
 
 
 def _settle(conn: sqlite3.Connection, call: str, spent: Mapping[str, int]) -> None:

@@ -55,6 +55,11 @@ class Match:
         """The hard stop."""
         return self.amount * self.limit.hard_stop_at // 100
 
+    def frees(self, leaves: int | None) -> int:
+        """When there is room again (seconds since 1970; NEVER where there is not): a calendar window's end, or of a
+        rolling one when that slot has left it."""
+        return self.window.resets if leaves is None else leaves + self.window.width
+
     @property
     def priceless(self) -> bool:
         """Is this a limit in dollars that cannot tell what the call costs, and has no other measure for it?"""

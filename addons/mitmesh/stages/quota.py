@@ -235,4 +235,4 @@ def _wait(match: Match, standing: Standing, asked: int, now: float) -> tuple[int
         return 5, 429
     if match.window.resets == NEVER:
         return None, 402
-    return max(1, math.ceil(match.window.resets - now)), 429
+    return max(1, math.ceil(match.frees(standing.leaves) - now)), 429
