@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mitmesh import prices
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.exchange import Mode
+from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
 from mitmesh.quotas.windows import NEVER, Window, window
 from mitmesh.rules.quotas import DIMENSIONS, Limit
@@ -44,6 +45,11 @@ class Match:
     def unit(self) -> str:
         """What is counted."""
         return "tokens" if self.unpriced else self.limit.unit
+
+    @property
+    def measures(self) -> bool:
+        """Does it go by what a call uses, and not by the call?"""
+        return self.unit in ("tokens", "dollars")
 
     @property
     def amount(self) -> int:
@@ -84,7 +90,7 @@ def matches(x: Exchange, tariff: Tariff | None, now: float) -> list[Match]:
 def _counts(limit: Limit, x: Exchange) -> bool:
     if limit.unit in ("requests", "concurrent"):
         return True
-    if x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes):
+    if x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes) or elsewhere.is_free(x):
         return False
     return limit.unit == "tokens" or x.billing in limit.billing
 
@@ -153,7 +159,7 @@ def more(found: Sequence[Match], need: Need, then: Need, tariff: Tariff | None) 
     """What a larger need takes, after `need`, of the limits that go by tokens."""
     made = []
     for match in found:
-        if match.unit in ("tokens", "dollars"):
+        if match.measures:
             before = sum(amounts(match.unit, need, tariff))
             after = sum(amounts(match.unit, then, tariff))
             made.append(_want(match, 0, after - before))
@@ -190,6 +196,8 @@ def spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None
 def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None) -> Iterator[tuple[str, int]]:
     failed = x.refusal is None and x.status is not None and x.status >= 400  # by a provider, who charges nothing
     nothing = x.usage is None and (failed or not x.forwarded)
+    # What was delivered of an answer that is made later, or only begins a batch, says nothing of what it will use.
+    later = x.usage is not None and x.usage.estimated and elsewhere.is_background(x)
     for match in found:
         if match.unit == "requests":
             yield match.key.text, 1
@@ -197,4 +205,5 @@ def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | Non
             continue
         else:
             told = x.cost if match.unit == "dollars" else x.usage.total if x.usage else None
+            told = None if later else told
             yield match.key.text, sum(amounts(match.unit, need, tariff)) if told is None else told

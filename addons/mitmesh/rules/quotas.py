@@ -149,6 +149,11 @@ class Quotas(_Model):
         le=2**31 - 1,
         description="Of a stream's output, tokens that are set aside at first; more follow as it runs. All if empty.",
     )
+    batches: Literal["charge", "refuse", "free"] = Field(
+        default="charge",
+        description="Batches under a limit on tokens or dollars: charge prompts and bounds of output of all requests "
+        "when they are sent (refused where they are in a file, or of several models), refuse all, or count none.",
+    )
     lease_seconds: int = Field(
         default=60, ge=5, le=3600, description="A worker that said nothing for so long is gone; its calls are settled."
     )

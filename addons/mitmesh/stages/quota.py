@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
-from mitmesh.quotas import plan, words
+from mitmesh.quotas import elsewhere, plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
+from mitmesh.quotas.later import Later
 from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch
 from mitmesh.quotas.plan import Match, Need
@@ -23,6 +25,7 @@ from mitmesh.stage import Stage
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange, Verdict
+    from mitmesh.quotas.elsewhere import Batch
     from mitmesh.rules import Rules
     from mitmesh.rules.quotas import Limit, Quotas
     from mitmesh.stage import Transform
@@ -42,7 +45,7 @@ class Quota(Stage):
         self._books: Books | None = None
         self._source: tuple[Any, ...] | None = None
         self._retired: list[Books] = []
-        self._prompts, self._loops = Prompts(), Watch()
+        self._prompts, self._loops, self._later = Prompts(), Watch(), Later()
         self._limits: Sequence[Limit] = ()
 
     def configure(self, rules: Rules) -> None:
@@ -76,11 +79,15 @@ class Quota(Stage):
             return
         if not rules.limits or self._books is None:
             return
+        is_batch = elsewhere.is_batch(x)
+        batch = await self._batch(x) if is_batch else None
         tariff = plan.tariff_of(x)
         found = plan.matches(x, tariff, self._clock())
+        if is_batch and self._unmeasured(x, found, batch):
+            return
         if not found or self._unpriced(x, found):
             return
-        need, bound = await self._need(x, found)
+        need, bound = (Need(batch.prompt, batch.output), 0) if batch else await self._need(x, found)
         held = Held(self._books, found, need, tariff, bound)
         x.notes[self.name] = held  # before it is asked: whoever is cancelled while asking must still settle
         try:
@@ -104,6 +111,10 @@ class Quota(Stage):
         held: Held | None = x.notes.pop(self.name, None)
         if held:
             held.settle(x)
+            if elsewhere.is_background(x):
+                self._later.wait(x, held)
+        if x.operation is Operation.OTHER:
+            self._later.see(x)
 
     def health(self) -> dict[str, Any]:
         """How many limits there are, and why they cannot be counted."""
@@ -124,7 +135,7 @@ class Quota(Stage):
     async def _need(self, x: Exchange, found: list[Match]) -> tuple[Need, int]:
         """Prompt and output to set aside, and the most output there can be; the request gets the cap that holds for it
         where it names none."""
-        if not any(match.unit in ("tokens", "dollars") for match in found):
+        if not any(match.measures for match in found):
             return Need(0, 0), 0
         prompt = await self._prompts.count(x.call)
         if x.operation is not Operation.CHAT:
@@ -136,6 +147,8 @@ class Quota(Stage):
             output = min(caps, default=rules.output_cap)
             self._cap(x, output, found)
         bound = output * x.dialect.choices(doc)
+        if elsewhere.is_background(x):
+            return Need(prompt, bound), bound  # it runs on, whoever listens
         if x.framing is not Framing.NONE and rules.stream_first:
             return Need(prompt, min(bound, rules.stream_first)), bound
         return Need(prompt, bound), bound
@@ -146,6 +159,36 @@ class Quota(Stage):
         if edit := x.dialect.cap_output(x.body.doc, most, x.provider):
             x.body.set(*edit)
             x.call.max_tokens = most
+
+    async def _batch(self, x: Exchange) -> Batch | None:
+        """What a batch asks for, and whose model it is; None where that is not in its body."""
+        doc, cap = x.body.doc if x.body else None, x.rules.quotas.output_cap
+        batch = await asyncio.to_thread(elsewhere.measured, doc, x.path, cap)
+        if batch and len(batch.models) == 1:
+            (x.call.model,) = batch.models
+        return batch
+
+    def _unmeasured(self, x: Exchange, found: list[Match], batch: Batch | None) -> bool:
+        """Refuse a batch that nobody can measure, or that the rules do not want; was it?"""
+        rule = x.rules.quotas.batches
+        if rule == "free":
+            found[:] = [match for match in found if not match.measures]
+        for match in found:
+            if not match.measures or (rule == "charge" and batch and len(batch.models) == 1):
+                continue
+            why = (
+                "the rules refuse batches under a limit"
+                if rule == "refuse"
+                else "its requests are of several models: send a batch for each"
+                if batch
+                else "its requests lie in a file, so nobody can say what it will use"
+            )
+            said = (
+                f"Quota: this batch comes under limit {match.limit.id} and is not sent, for {why}. The operator "
+                "decides with `batches` in rules/quotas.yaml."
+            )
+            x.refuse(self.name, match.limit.id, said, mode=match.mode, status=402, type="quota_batch")
+        return x.refusal is not None
 
     def _unpriced(self, x: Exchange, found: list[Match]) -> bool:
         """Refuse a call that a limit in dollars cannot measure; was it?"""
@@ -218,7 +261,7 @@ class Quota(Stage):
 
 def _binding(found: list[Match] | Any) -> bool:
     """Is one of them a limit on output that refuses?"""
-    return any(match.mode is Mode.ENFORCE and match.unit in ("tokens", "dollars") for match in found)
+    return any(match.mode is Mode.ENFORCE and match.measures for match in found)
 
 
 def _fullness(pair: tuple[Match, Standing]) -> tuple[bool, int, int]:
