@@ -6,6 +6,7 @@ import json
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Answer, Event, Framing, Refusal
@@ -230,7 +231,7 @@ class Tap:
         self._finish()
         said, x = ended.verdict, self.x
         refusal = Refusal(said.status, said.type, said.reason, said.rule_id, x.id, said.retry_after)
-        finish = x.dialect.stop(self._reader.answer, last, framing=self.framing)
+        finish = x.dialect.stop(_used(self._reader.answer, ended.output), last, framing=self.framing)
         held = self._held_back()
         last = finish + x.dialect.stream_error(refusal, framing=self.framing)
         return [*held, self._opened(last) if not held else last]
@@ -246,6 +247,13 @@ class Tap:
     def _opened(self, last: bytes) -> bytes:
         """The last events; where they are the first as well, an array begins with them."""
         return last if self._sent or self.framing is not Framing.JSON_ARRAY else b"[" + last.lstrip(b",\r\n")
+
+
+def _used(answer: Answer, output: int) -> Answer:
+    """With what was delivered, where a provider told less at the beginning."""
+    if answer.usage is None or answer.usage.completion >= output:
+        return answer
+    return replace(answer, usage=replace(answer.usage, completion=output))
 
 
 def _parsed(data: bytes) -> Any:

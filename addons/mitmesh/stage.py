@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 class StreamEnded(Exception):
     """A transform ends the stream: no failure, but a decision. What `verdict` says is told in the dialect's own finish
-    and error, and the provider is cut off."""
+    and error, and the provider is cut off. `output`: tokens that were delivered, where it was counted."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: Verdict, output: int = 0) -> None:
         super().__init__(verdict.rule_id)
-        self.verdict = verdict
+        self.verdict, self.output = verdict, output
 
 
 class StreamHeld(Exception):

@@ -15,6 +15,7 @@ import pytest
 
 from mitmesh import tokens
 from mitmesh.answering import Tap
+from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Exchange
 from mitmesh.guard import Guard
@@ -221,3 +222,26 @@ async def test_a_long_text_is_counted_in_a_thread(house: House, monkeypatch: pyt
     assert run.text == TEXTS["words"] and not run.cuts
     assert all(length <= 8000 or "MainThread" not in name for length, name in where)
     assert max(length for length, _ in where) == len(TEXTS["words"])
+
+
+async def test_the_finish_tells_what_was_delivered(house: House) -> None:
+    """Anthropic says 1 at the beginning; where we end the stream its last word is our count."""
+    house.limit(TOKENS, stream_first=100, output_cap=3000)
+    body = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3000}
+    x = await house.ask(body=body, framing=Framing.SSE, dialect=DIALECTS["anthropic"])
+    run = Running(house, x)
+    message = {"id": "m", "model": "claude-sonnet-4-5", "usage": {"input_tokens": 9, "output_tokens": 1}}
+    block = {"type": "text", "text": ""}
+    events = [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": f" cat{n}"}}
+            for n in range(2000)
+        ),
+    ]
+    await run.all(b"event: x\ndata: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    docs = [json.loads(line[6:]) for line in run.out.splitlines() if line.startswith(b"data: ")]
+    told = next(doc for doc in docs if doc["type"] == "message_delta")["usage"]["output_tokens"]
+    text = "".join(doc["delta"]["text"] for doc in docs if doc["type"] == "content_block_delta")
+    assert 900 < told < LIMIT and abs(told - tokens.count(text)) < 10

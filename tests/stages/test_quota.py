@@ -362,6 +362,19 @@ async def test_a_damaged_ledger_refuses_and_recovers(house: House) -> None:
     assert "problem" not in house.stage.health()
 
 
+async def test_a_removed_ledger_is_noticed(house: House) -> None:
+    """Counting goes on in a file that is there, and others see: not in one that was deleted."""
+    house.limit(TEAM)
+    await house.done(await house.ask(), Usage(prompt=20))
+    for path in house.folder.glob(f"{FILE}*"):
+        path.unlink()
+    x = await house.ask()
+    assert x.refusal and x.refusal.status == 503 and "removed" in house.stage.health()["problem"]
+    await house.end(x)
+    assert (await house.ask()).refusal is None
+    assert (house.folder / FILE).exists() and "problem" not in house.stage.health()
+
+
 async def test_a_locked_ledger_refuses_and_recovers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody holds the file: 503; what ended meanwhile is settled when it is free."""
     monkeypatch.setattr(in_sqlite, "BUSY_MS", 50)

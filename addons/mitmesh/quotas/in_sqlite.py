@@ -39,6 +39,7 @@ class SqliteLedger:
     def __init__(self, data: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = data / FILE, clock
         self._conn: sqlite3.Connection | None = None
+        self._inode: int | None = None
         self._worker = Worker("mesh-quota")
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> asyncio.Future[list[Standing]]:
@@ -83,6 +84,7 @@ class SqliteLedger:
     def _transact[T](self, work: Callable[[sqlite3.Connection, int], T]) -> T:
         """In the thread: one transaction. After a failure the file is opened anew, for it may have been mended."""
         try:
+            self._still_there()
             conn = self._conn = self._conn or self._open()
             with transaction(conn):
                 return work(conn, int(self._clock()))
@@ -90,12 +92,24 @@ class SqliteLedger:
             self._let_go()
             raise LedgerAway(f"{FILE}: {error}") from None
 
+    def _still_there(self) -> None:
+        """Raise OSError where the file was removed or replaced: what is counted in the old one nobody else sees."""
+        if self._conn is None:
+            return
+        try:
+            now = self._path.stat().st_ino
+        except FileNotFoundError:
+            now = None
+        if now != self._inode:
+            raise OSError("was removed or replaced while it was open; it is opened anew")
+
     def _open(self) -> sqlite3.Connection:
         make_folder(self._path.parent)
         with locked(self._path.with_suffix(".lock")):
             conn = connect(self._path)
             conn.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             migrate(conn, quota)
+            self._inode = self._path.stat().st_ino
         return conn
 
     def _let_go(self) -> None:

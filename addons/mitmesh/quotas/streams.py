@@ -68,7 +68,7 @@ class Stream:
         self._step = max(STEP, held.need.output)
         self._allowed = held.need.output
         self._counted, self._at = 0, 0  # tokens counted, of so many bytes
-        self._passed = 0  # bytes
+        self._passed, self._delivered = 0, 0  # bytes, tokens
         self._prompt = 0  # tokens of the prompt beyond the estimate: they are taken from the output's share
         self._asking: asyncio.Task[None] | None = None
         self._early = True
@@ -90,11 +90,11 @@ class Stream:
             new = 0
         if self._counted > self._allowed:
             if self._full:
-                raise StreamEnded(self._refuse(self._full))
+                raise StreamEnded(self._refuse(self._full), self._delivered)
             raise StreamHeld(self._do(self._ask(self._counted - self._allowed)))
         if self._is_time(self._counted + new // BYTES):
             self._do(self._ask(0))
-        self._passed = parts.size
+        self._passed, self._delivered = parts.size, self._counted + new // BYTES
         return None
 
     def end(self) -> Sequence[Event]:
