@@ -111,7 +111,7 @@ async def test_no_more_than_the_limit_is_delivered(house: House, text: str, burs
     longest = max(tokens.count(text[at : at + length]) for at in range(0, 4000, length))
     assert (reserved, run.cuts) == (0, 1) and text.startswith(run.text)
     assert used <= LIMIT and (used >= LIMIT * 0.93 - longest or length > 1000)
-    assert used == run.x.usage.total and b"the answer ends here (limit tok)" in run.out  # type: ignore[union-attr]
+    assert used == run.x.usage.total and b"the answer ends here" in run.out and b"(limit tok)" in run.out  # type: ignore[union-attr]
 
 
 async def test_what_fits_passes_whole(house: House) -> None:
@@ -191,6 +191,16 @@ async def test_what_others_hold_is_told_apart(house: House) -> None:
     refusal = run.x.refusal
     assert refusal and refusal.retry_after == 5 and "are reserved by other calls" in refusal.reason
     await house.end(other)
+
+
+async def test_one_event_that_is_too_much(house: House) -> None:
+    """Nothing of it is delivered or paid for, and the reason says so."""
+    house.limit(TOKENS, stream_first=100, output_cap=3000)
+    run = await running(house)
+    await run.all(pieces(TEXTS["chinese"], 10**6))
+    assert run.x.refusal and "used 7/1,000 tokens today" in run.x.refusal.reason
+    assert f"needs {tokens.count(TEXTS['chinese']):,} more" in run.x.refusal.reason
+    assert run.x.refusal.retry_after and run.x.refusal.retry_after > 3600
 
 
 async def test_the_ledger_goes_away(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,7 @@ class Stream:
             left, match, standing = self._fullest(asked, standings, step + prompt)
             if left < max(short, 1):
                 self._early = False
-                self._full = self._end(match, standing, short) if short else None
+                self._full = self._end(match, standing) if short else None
                 return
             step, prompt = min(step if prompt else step - 1, left), 0
 
@@ -171,9 +171,11 @@ class Stream:
                 found.append((left * step // want.rest, by_key[want.key], standing))
         return min(found, key=lambda each: (each[0], -words.percent(*each[1:]), -each[1].window.resets))
 
-    def _end(self, match: Match, standing: Standing, short: int) -> Full:
-        held = self._held
-        own = sum(plan.amounts(match.unit, held.need, held.tariff))
-        (more,) = plan.more([match], held.need, Need(held.need.prompt, held.need.output + short), held.tariff)
-        used = replace(standing, used=standing.used + own, reserved=max(0, standing.reserved - own))
-        return match, used, more.rest
+    def _end(self, match: Match, standing: Standing) -> Full:
+        """As it stands when what was delivered is used, and what the part that does not fit would take."""
+        held, prompt = self._held, self._held.need.prompt
+        delivered, wanted = Need(prompt, self._delivered), Need(prompt, max(self._counted, self._delivered + 1))
+        own, reserved = (sum(plan.amounts(match.unit, need, held.tariff)) for need in (delivered, held.need))
+        (more,) = plan.more([match], delivered, wanted, held.tariff)
+        others = max(0, standing.reserved - reserved)
+        return match, replace(standing, used=standing.used + own, reserved=others), more.rest

@@ -63,10 +63,11 @@ def exceeded(match: Match, standing: Standing, asked: int) -> str:
     return f"Quota exceeded: {full(match, standing)}{notes} (limit {match.limit.id})."
 
 
-def ended(match: Match, standing: Standing) -> str:
-    """Why an answer ends before its time."""
-    more = f"; {number(match.unit, standing.reserved)} are reserved by other calls" if standing.reserved else ""
-    return f"Quota exceeded: {full(match, standing)}{more}; the answer ends here (limit {match.limit.id})."
+def ended(match: Match, standing: Standing, more: int) -> str:
+    """Why an answer ends before its time: what follows needs so much more."""
+    others = f"; {number(match.unit, standing.reserved)} are reserved by other calls" if standing.reserved else ""
+    needs = f"the answer ends here, for its next part needs {number(match.unit, more)} more"
+    return f"Quota exceeded: {full(match, standing)}{others}; {needs} (limit {match.limit.id})."
 
 
 def warning(match: Match, standing: Standing) -> str:

@@ -251,7 +251,7 @@ class Quota(Stage):
         """A stream ends: its limit is used up, or nobody can say."""
         if match is None or standing is None:
             return self._away(x, LedgerAway("the ledger cannot be asked"))
-        return self._refuse(x, match, standing, short, words.ended(match, standing))
+        return self._refuse(x, match, standing, short, words.ended(match, standing, short))
 
     def _away(self, x: Exchange, away: LedgerAway) -> Verdict:
         said = "The ledger of quotas cannot be asked, so nobody can say whether this call fits. Try again."
