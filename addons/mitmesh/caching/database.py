@@ -108,10 +108,20 @@ class File:
             self._last = rows[-1][0]
         return gone, rows
 
-    def vectors(self, above: int) -> list[tuple[int, bytes, bytes, bytes]]:
-        """Number, key, rest and vector of the entries above this number that can be found by meaning."""
-        sql = "select id, key, rest, vector from entries where id > ? and vector is not null order by id"
-        return self._conn.execute(sql, (above,)).fetchall()
+    # --- what is found by meaning ---
+
+    def epoch(self) -> int:
+        """A number that is another one when entries went."""
+        return int(self._conn.execute("select number from epoch").fetchone()[0])
+
+    def vectors(self, above: int, most: int) -> list[tuple[int, bytes, bytes]]:
+        """Number, rest and vector of the next entries above this number that can be found by meaning."""
+        sql = "select id, rest, vector from entries where id > ? and vector is not null and rest is not null"
+        return self._conn.execute(f"{sql} order by id limit ?", (above, most)).fetchall()
+
+    def numbers(self) -> set[int]:
+        """The numbers of all that can be found so."""
+        return {row[0] for row in self._conn.execute("select id from entries where vector is not null")}
 
     # --- writing ---
 

@@ -21,6 +21,7 @@ _PASSES = 6
 """Until nothing changes; a text that takes more is compared as it is."""
 _ALWAYS = ("unicode", "whitespace")
 _ENDS = ("", " ", "\n")
+_LOOSE = ("  ", " \n", "\n\n\n", "\r\n")
 _WIDE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u3000]")
 """Spaces that are written as the one."""
 _KEPT = "\ue000"
@@ -77,7 +78,9 @@ def _tidy(text: str) -> bool:
     """Has `unicode` or `whitespace` nothing to do? Most texts are so, and this takes a hundredth of the time."""
     if not (text.isascii() or (unicodedata.is_normalized("NFC", text) and not _WIDE.search(text))):
         return False
-    return not (text[:1] in _ENDS or text[-1:] in _ENDS or any(each in text for each in ("  ", " \n", "\n\n\n", "\r\n")))
+    return not (
+        text[:1] in _ENDS or text[-1:] in _ENDS or any(each in text for each in ("  ", " \n", "\n\n\n", "\r\n"))
+    )
 
 
 def _once(text: str, rules: Normalise) -> str:
