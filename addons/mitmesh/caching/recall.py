@@ -17,7 +17,7 @@ from mitmesh.caching.index import Index
 
 NEAREST = 8
 """Entries that are judged, the nearest first."""
-CHUNK = 100
+CHUNK = 32
 """Entries that are learned at once; searches go in between."""
 
 

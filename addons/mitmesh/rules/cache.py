@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mitmesh.exchange import Mode
-from mitmesh.rules.checks import HeaderName, Word
+from mitmesh.rules.checks import HeaderName, Number, Word
 from mitmesh.rules.models import _Model
 
 
@@ -58,7 +58,7 @@ class CacheSemantic(_Model):
     values behind placeholders too; numbers, names, negation, code and the like must agree."""
 
     enabled: bool = Field(default=False, description="Whether answers are found by meaning. `exact` must be on.")
-    least_similarity: float = Field(
+    least_similarity: Number = Field(
         default=0.0,
         ge=0,
         le=1,
@@ -78,7 +78,7 @@ class CacheSemantic(_Model):
         max_length=500,
         description="The interpreter for that process; it has sentence-transformers.",
     )
-    seconds: float = Field(
+    seconds: Number = Field(
         default=0.5,
         gt=0,
         le=10,
@@ -118,7 +118,7 @@ class Cache(_Model):
     ttl_seconds: int = Field(
         default=86_400, ge=1, le=366 * 86_400, description="How old an answer may be that is given again, in seconds."
     )
-    most_temperature: float = Field(
+    most_temperature: Number = Field(
         default=1.0,
         ge=0,
         le=2,
