@@ -133,6 +133,17 @@ def test_bounded_and_in_parts(file: File, tmp_path: Path, monkeypatch: pytest.Mo
     recall.close()
 
 
+def test_vectors_are_sealed(file: File, tmp_path: Path) -> None:
+    """What a text was about can be guessed from its vector: the file has neither in clear; with another key there is
+    nothing to find."""
+    put(file, "same")
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob("cache.db*"))
+    assert stored and near(1) not in stored and b"password" not in stored
+    other = Recall(tmp_path, Seal(b"o" * 32), 100, SIZE)
+    assert other.refresh() is False and len(other) == 0 and other.find(asked()).entry is None
+    other.close()
+
+
 def test_cosine() -> None:
     """Of what has no direction or another length: nothing is near it."""
     assert cosine(near(1), near(1)) == pytest.approx(1)
