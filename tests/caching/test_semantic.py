@@ -100,6 +100,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hous
 async def house(shared: House, request: pytest.FixtureRequest) -> House:
     """The one house; what a test asks is its own by a header that nobody knows."""
     shared.rule(ruled())
+    await until(lambda: shared.stage.semantic.up)
     return shared
 
 
@@ -321,8 +322,6 @@ async def test_each_switch(house: House, said: Callable[..., Exchange], switch: 
         assert layer(x) is expected
         house.stage.finish(x)
         assert layer(await house.ask(said(plain))) is Layer.EXACT
-    house.rule(ruled())
-    await until(lambda: house.stage.semantic.up)
 
 
 @pytest.mark.parametrize(
@@ -418,7 +417,7 @@ async def test_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 async def test_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call waits as long as the rule says, the next ones not at all; it is counted, and told until it is over."""
-    house = House(tmp_path, ruled(seconds=0.1))
+    house = House(tmp_path, ruled(seconds=0.5))
     await house.stage.start()
     running = house.stage.semantic._running
     assert running
@@ -432,18 +431,18 @@ async def test_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             return await embedder.embed(text)
 
     running.embedder = Hangs()  # type: ignore[assignment]
-    monkeypatch.setattr(semantic, "PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(semantic, "PAUSE_SECONDS", 60)
     began = time.monotonic()
     x = await house.ask(ASKED)
-    assert 0.1 <= time.monotonic() - began < 5 and layer(x) is Layer.MISS
+    assert 0.5 <= time.monotonic() - began < 5 and layer(x) is Layer.MISS
     house.done(x)
     began = time.monotonic()
     house.done(await house.ask("Which planets are there?"))
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 0.4
     assert "waited in vain" in house.stage.health()["warning"] and house.stage.semantic.counters.failures == 2
     hung.set()
     house.rule(ruled(seconds=10))
-    await asyncio.sleep(0.5)
+    house.stage.semantic._pause = 0
     await house.keep("What is the capital of France?")
     assert "warning" not in house.stage.health()
     await house.stage.stop()
