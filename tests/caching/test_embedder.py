@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from mitmesh.caching.embedder import CHARACTERS, MODEL, Embedder, EmbedderError, Embedding
+from mitmesh.caching.embedder import CHARACTERS, MODEL, Embedder, Embedding
+from mitmesh.caching.meaning import EmbedderError
 from mitmesh.caching.process import ProcessEmbedder
 
 

@@ -13,7 +13,8 @@ from cached import entry
 from mitmesh.caching import recall as module
 from mitmesh.caching.database import File
 from mitmesh.caching.entry import Seal
-from mitmesh.caching.recall import Asked, Recall, cosine
+from mitmesh.caching.meaning import Asked
+from mitmesh.caching.recall import Recall, cosine
 
 SEAL = Seal(b"k" * 32)
 SIZE = 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
@@ -394,11 +395,21 @@ async def test_off_as_shipped(tmp_path: Path) -> None:
     await house.stage.stop()
 
 
+async def test_its_libraries_are_imported_where_it_is_on() -> None:
+    """30 MB of memory and a part of a second that nobody pays for what is off (the model takes 50 MB more)."""
+    code = (
+        "import sys, mitmesh.stages.cache; print({'onnxruntime', 'tokenizers', 'usearch', 'numpy'} & set(sys.modules))"
+    )
+    run = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    said, _ = await run.communicate()
+    assert said.decode().strip() == "set()"
+
+
 async def test_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts and answers word for word; /health says what to do, failures are counted, and once it is there it is
     used."""
     monkeypatch.setattr(semantic, "AGAIN_SECONDS", 0.05)
-    monkeypatch.setattr(semantic, "Embedder", lambda: Embedder(tmp_path / "model"))
+    monkeypatch.setattr(semantic, "embedder_of", lambda _: Embedder(tmp_path / "model"))
     house = House(tmp_path / "data")
     await house.stage.start()
     house.done(await house.ask(ASKED))

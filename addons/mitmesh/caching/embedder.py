@@ -11,6 +11,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 from mitmesh.caching.lane import Busy, Lane
+from mitmesh.caching.meaning import EmbedderError
 from mitmesh.caching.subject import subject
 
 MODEL = Path(__file__).parents[1] / "data" / "embedder"
@@ -20,10 +21,6 @@ CHARACTERS = 8_192
 """No text of more is worth tokenising to learn that it is too long."""
 WAITING = 64
 """Texts that may wait for the thread, about a quarter of a second's work; one more is a miss."""
-
-
-class EmbedderError(Exception):
-    """The model cannot be loaded; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)

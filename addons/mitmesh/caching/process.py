@@ -8,7 +8,8 @@ import os
 
 import numpy as np
 
-from mitmesh.caching.embedder import CHARACTERS, WAITING, EmbedderError, Embedding
+from mitmesh.caching.embedder import CHARACTERS, WAITING, Embedding
+from mitmesh.caching.meaning import EmbedderError
 from mitmesh.caching.subject import subject
 
 SECONDS = 5.0

@@ -5,42 +5,20 @@ is not alike by its own vector and text, is not given, whatever the index says."
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mitmesh.caching.database import File
-from mitmesh.caching.entry import Entry, Seal
+from mitmesh.caching.entry import Seal
 from mitmesh.caching.gate import judge, least
 from mitmesh.caching.index import Index
+from mitmesh.caching.meaning import Asked, Recalled
 
 NEAREST = 8
 """Entries that are judged, the nearest first."""
 CHUNK = 32
 """Entries that are learned at once; searches go in between."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is looked for: the last user turn, its vector, the key of all else (Key.rest). Found is none that was
-    created before `oldest` (seconds since 1970), none of a lesser cosine than `similarity`."""
-
-    turn: str
-    vector: bytes
-    rest: bytes
-    oldest: float = 0
-    similarity: float = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """`entry` may be given, and how near it is; where it is None, `reason` says why the nearest may not (one word of
-    the gate's), if there was one."""
-
-    entry: Entry | None = None
-    similarity: float | None = None
-    reason: str | None = None
 
 
 class Recall:

@@ -11,15 +11,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from mitmesh.caching.embedder import Embedder, EmbedderError, Embedding
 from mitmesh.caching.lane import Busy, Lane
-from mitmesh.caching.process import ProcessEmbedder
-from mitmesh.caching.recall import Asked, Recall, Recalled
+from mitmesh.caching.meaning import Asked, EmbedderError, Embeds, Recalled
 from mitmesh.rules.cache import CacheSemantic
 
 if TYPE_CHECKING:
+    from mitmesh.caching.recall import Recall
     from mitmesh.caching.store import Store
 
 log = logging.getLogger(__name__)
@@ -32,15 +31,6 @@ AGAIN_SECONDS = 30.0
 """How soon a model that could not be loaded is tried again."""
 PAUSE_SECONDS = 10.0
 """How long nobody asks after a call that waited in vain."""
-
-
-class Embeds(Protocol):
-    """What makes vectors of texts."""
-
-    async def start(self) -> None: ...
-    async def embed(self, text: str) -> Embedding | None: ...
-    async def stop(self) -> None: ...
-    def health(self) -> str: ...
 
 
 @dataclass(slots=True)
@@ -71,8 +61,18 @@ def model_of(rules: CacheSemantic) -> str:
 
 
 def embedder_of(rules: CacheSemantic) -> Embeds:
-    """The embedder that the rules name, not started."""
+    """The embedder that the rules name, not started. Takes half a second where its libraries are not imported yet."""
+    from mitmesh.caching.embedder import Embedder
+    from mitmesh.caching.process import ProcessEmbedder
+
     return ProcessEmbedder(rules.python, rules.model) if rules.model else Embedder()
+
+
+def recall_of(store: Store, most: int, dimensions: int) -> Recall:
+    """The index over the store's file, empty. The same holds."""
+    from mitmesh.caching.recall import Recall
+
+    return Recall(store.data, store.seal, most, dimensions)
 
 
 class Semantic:
@@ -174,7 +174,7 @@ class Semantic:
         self._problems.clear()
         if not rules.enabled:
             return
-        embedder = embedder_of(rules)
+        embedder = await asyncio.to_thread(embedder_of, rules)
         lane = Lane("cache-index", WAITING)
         try:
             dimensions = await self._begin(embedder)
@@ -209,7 +209,7 @@ class Semantic:
     async def _opened(self, lane: Lane, most: int, dimensions: int) -> Recall:
         while True:
             try:
-                return await lane.run(lambda: Recall(self._store.data, self._store.seal, most, dimensions))
+                return await lane.run(partial(recall_of, self._store, most, dimensions))
             except (OSError, sqlite3.Error) as error:
                 self._failed("index", f"the index cannot be made: {type(error).__name__}")
             self._ready.set()
