@@ -397,9 +397,8 @@ async def test_off_as_shipped(tmp_path: Path) -> None:
 
 async def test_its_libraries_are_imported_where_it_is_on() -> None:
     """30 MB of memory and a part of a second that nobody pays for what is off (the model takes 50 MB more)."""
-    code = (
-        "import sys, mitmesh.stages.cache; print({'onnxruntime', 'tokenizers', 'usearch', 'numpy'} & set(sys.modules))"
-    )
+    libraries = {"onnxruntime", "tokenizers", "usearch"}
+    code = f"import sys; sys.path[:] = {sys.path}; import mitmesh.engine; print({libraries} & set(sys.modules))"
     run = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     said, _ = await run.communicate()
     assert said.decode().strip() == "set()"
@@ -464,6 +463,7 @@ async def test_switched_on_and_off_while_it_runs(tmp_path: Path) -> None:
     house = House(tmp_path)
     await house.stage.start()
     await house.keep(ASKED)
+    await until(lambda: house.stage.semantic.entries == 1)
     house.rule(ruled(enabled=False))
     await until(lambda: house.stage.semantic.entries == 0)
     x = await house.ask(SAME)
@@ -489,7 +489,7 @@ async def test_restart_and_another_worker(tmp_path: Path) -> None:
         await until(lambda: house.stage.semantic.entries == 1)  # noqa: B023
         assert layer(await house.ask(SAME)) is Layer.SEMANTIC
     await two.keep("How do I change my address?")
-    await until(lambda: one.stage.semantic.entries == 2)
+    await until(lambda: one.stage.semantic.entries == two.stage.semantic.entries == 2)
     assert layer(await one.ask("How can I change my address?")) is Layer.SEMANTIC
     file = two.stage.store._files["read"]
     await asyncio.wrap_future(two.stage.store._reader.submit(file.clear, "1", ()))

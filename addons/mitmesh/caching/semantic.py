@@ -240,7 +240,7 @@ class Semantic:
     @property
     def up(self) -> bool:
         """Does it work?"""
-        return self._running is not None and not self.health()
+        return self._rules.enabled and self._running is not None and not self.health()
 
     def health(self) -> str:
         """Empty when well (or not wanted), else what is wrong."""
