@@ -458,6 +458,23 @@ async def test_one_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     await house.stage.stop()
 
 
+async def test_a_fault_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layer ends, says so without quoting, and begins anew with the next edit of its rules; calls go on."""
+    house = House(tmp_path)
+    await house.stage.start()
+    running = house.stage.semantic._running
+    assert running
+    monkeypatch.setattr(running.recall, "refresh", lambda: {}["a text of somebody"])
+    house.done(await house.ask(ASKED))
+    await until(lambda: not house.stage.semantic.up)
+    said = house.stage.health()["warning"]
+    assert "KeyError" in said and "somebody" not in said
+    assert layer(await house.ask(ASKED)) is Layer.EXACT
+    house.rule(ruled(most_entries=50))
+    await until(lambda: house.stage.semantic.up and house.stage.semantic.entries == 1)
+    await house.stage.stop()
+
+
 async def test_switched_on_and_off_while_it_runs(tmp_path: Path) -> None:
     """By an edit of the rules; what was kept before with a vector is found again."""
     house = House(tmp_path)

@@ -185,6 +185,8 @@ class Semantic:
                 self._came.clear()
                 await self._learn(lane, recall)
                 await self._came.wait()
+        except Exception as error:  # noqa: BLE001  nobody waits for this task; the exception could quote
+            self._failed("life", f"it ended ({type(error).__name__}); a restart begins it anew")
         finally:
             running, self._running, self.entries = self._running, None, 0
             if running is not None:
