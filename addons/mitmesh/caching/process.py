@@ -17,6 +17,9 @@ SECONDS = 5.0
 START_SECONDS = 120.0
 AGAIN_SECONDS = 5.0
 """How long after its end it is started again."""
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+ALONE = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""One thread: for one short text several wait for each other, ten times as long where the machine has other work."""
 _SERVER = """
 import json, sys
 answers, sys.stdout = sys.stdout, sys.stderr
@@ -64,7 +67,7 @@ class ProcessEmbedder:
         process = self._process = await asyncio.create_subprocess_exec(
             self._python, "-c", _SERVER, self._model,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env=known | {"HF_HUB_OFFLINE": "1"}, limit=1 << 20,
+            env=known | OFFLINE | ALONE, limit=1 << 20,
         )  # fmt: skip
         await self._answer(process)
 
