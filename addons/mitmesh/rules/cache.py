@@ -42,6 +42,12 @@ class Cache(_Model):
         default=None, description="observe only records what would have been answered; default as mesh.yaml says."
     )
     exact: bool = Field(default=True, description="Answer a call that was answered before, word for word.")
+    vendor: bool = Field(
+        default=False,
+        description="Set breakpoints (`cache_control`) of Anthropic's own prompt cache where tools, system prompt or "
+        "history come again within five minutes: at most four with the client's own, behind those, in metered calls "
+        "to Anthropic, Vertex and Azure, never in a signed one.",
+    )
     tenant: Literal["team", "namespace"] = Field(
         default="team",
         description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or default does "
