@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 LEAST, MOST, LOOK_BACK = 1024, 4, 20
-"""Tokens below which nothing is kept, breakpoints of a call, and blocks before one at which a kept beginning is found."""
+"""Tokens below which nothing is kept, breakpoints of a call, blocks before one where a kept beginning is found."""
 
 
 class Refused(ValueError):

@@ -209,7 +209,7 @@ class Metrics(Stage):
 
 
 _LOOKUPS_HELP = "Calls by what the cache had for them: exact, semantic, miss, off."
-_VENDOR_HELP = "Dollars that providers' own prompt caches saved, less what writing to them cost, by who set breakpoints."
+_VENDOR_HELP = "Dollars that providers' own prompt caches saved, less what writing cost, by who set breakpoints."
 _STAGES_HELP = "Seconds each stage took before a call left."
 _TOKENS_HELP = "Tokens; prompt has the cache's reads and writes in it, completion the reasoning."
 _COST_HELP = "Dollars of calls that are or may be metered; not of plans, not of local models."
