@@ -111,8 +111,8 @@ def _best(every: list[Found], price: float) -> list[float]:
     while best > last:
         last = best
         for n in reversed(range(STEPS)):
-            least, most = steps[n + 1] if n + 1 < STEPS else GRID[-1], steps[n - 1] if n else GRID[0]
-            tries = [[*steps[:n], at, *steps[n + 1 :]] for at in GRID if least <= at <= most]
+            most = steps[n - 1] if n else GRID[0]
+            tries = [[*steps[:n], at, *(min(at, each) for each in steps[n + 1 :])] for at in GRID if at <= most]
             best, steps = max(((worth(each), each) for each in tries), key=lambda found: (found[0], sum(found[1])))
     return steps
 
