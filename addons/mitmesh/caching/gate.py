@@ -213,3 +213,9 @@ def required(step: int) -> float:
     """The least cosine by how many content words both have; more words shared, less is asked."""
     steps: list[float] = table()["least_cosine"]
     return steps[min(max(step, 1), len(steps)) - 1]
+
+
+def least() -> float:
+    """No lower cosine will ever do."""
+    steps: list[float] = table()["least_cosine"]
+    return min(steps)
