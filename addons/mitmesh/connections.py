@@ -305,10 +305,10 @@ class Connections:
         return egress_refused(host, port, own_ports=self.house.own_ports, allow=allow, listed=rule is not None)
 
     def _tell(self, kind: ConnectionKind, client: connection.Client, bound: Binding, detail: str = "") -> None:
-        rule = bound.scope.rule.id if bound.scope.rule else None
-        self.house.connection(
-            Connection(kind, address(client.peername), bound.host, bound.port, bound.sni, rule, detail)
-        )
+        rule, host = bound.scope.rule.id if bound.scope.rule else None, bound.host
+        if kind is ConnectionKind.TUNNELLED and isinstance(client.proxy_mode, TransparentMode):
+            host = bound.sni or host  # these are counted by host, and a thousand addresses say nothing
+        self.house.connection(Connection(kind, address(client.peername), host, bound.port, bound.sni, rule, detail))
 
 
 def _aimed_by_us(call: Exchange) -> bool:
