@@ -124,15 +124,11 @@ def _answer(server: socket.socket, address: str) -> None:
 
 
 def test_it_needs_to_know_the_proxy(network: None, openai: Placed) -> None:
-    """Without a proxy that listens, or with one in everybody's cgroup, it is one line and nothing is attached."""
+    """Without a proxy that listens it is one line, and nothing is attached."""
+    before = machine.programs()
     done = redirect("attach", "--host", "--proxy", "127.0.0.1:8499", check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (11, 1)
-    with socket.create_server(("127.0.0.1", 8499)):
-        own = Path("/proc/self/cgroup").read_text()
-        done = redirect("attach", "--host", "--proxy", "127.0.0.1:8499", check=False)
-        if "0::/\n" in own:
-            assert (done.returncode, len(done.stderr.splitlines())) == (11, 1)
-    redirect("detach")
+    assert machine.programs() == before
 
 
 def test_a_loop_is_cut(make_mesh: MakeMesh, authority: Authority, openai: Placed, hosts_file: Path) -> None:
