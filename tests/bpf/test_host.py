@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import shutil
 import socket
-import ssl
 import struct
 import subprocess
 import threading
@@ -25,6 +23,7 @@ from e2e.mesh import Mesh
 from e2e.provider import wait_for
 from e2e.replies import TEXT
 from loader import cgroups
+from mitmesh.kernel import Kernel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -131,29 +130,65 @@ def test_it_needs_to_know_the_proxy(network: None, openai: Placed) -> None:
     assert machine.programs() == before
 
 
-def test_a_loop_is_cut(make_mesh: MakeMesh, authority: Authority, openai: Placed, hosts_file: Path) -> None:
-    """Should the proxy's own connects be turned back to it (it came into a chosen cgroup after the attach, which would
-    have refused it), it closes them, and says so."""
+def test_a_loop_is_cut(make_mesh: MakeMesh, provider: Placed, cgroup: Cgroup, hosts_file: Path) -> None:
+    """A proxy that came into a chosen cgroup after the attach: its own connects are turned back to it; it closes them
+    and says so, once. The same attach again leaves it out, and it alone."""
     mesh = make_mesh("127.0.0.1:8450")
+    words = ["attach", "--proxy", "127.0.0.1:8450", "--cgroup", str(cgroup.path)]
+    redirect(*words)
     assert mesh.process
-    own = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
-    chosen = cgroups.root() / f"mitmesh-test-loop-{mesh.process.pid}"
-    chosen.mkdir()
-    redirect("attach", "--proxy", "127.0.0.1:8450", "--cgroup", str(chosen))
-    (chosen / "cgroup.procs").write_text(str(mesh.process.pid))
-    context = ssl.create_default_context(cafile=str(mesh.ca))
-    with pytest.raises((OSError, http.client.HTTPException)):
-        proxy = mesh.run["proxy"].rpartition(":")
-        connection = http.client.HTTPSConnection(proxy[0], int(proxy[2]), timeout=15, context=context)
-        connection.set_tunnel("api.openai.com", 443)
-        connection.request("GET", "/v1/models")
-        answer = connection.getresponse()
-        if answer.status == 502:
-            raise http.client.HTTPException
-    redirect("detach")
-    (cgroups.root() / own.lstrip("/") / "cgroup.procs").write_text(str(mesh.process.pid))
-    chosen.rmdir()
-    assert "came back to us" in mesh.log()
+    home = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
+    cgroup.take(mesh.process.pid)
+    curl = ["curl", "-sS", "--max-time", "20", "--cacert", str(mesh.ca), "-H", "content-type: application/json"]
+    call = [*curl, "-d", '{"model":"m","messages":[]}', "-x", mesh.proxy, URL]
+    try:
+        for _ in range(3):
+            assert "upstream_failed" in sh(*call, check=False).stdout
+        assert mesh.log().count("came back to us") == 1
+        assert "bpf/redirect attach again" in mesh.log()
+        redirect(*words)
+        assert TEXT in sh(*call).stdout
+        client = cgroup.inside(*told(hosts_file, [word for word in call if word not in ("-x", mesh.proxy)]))
+        assert TEXT in sh(*client).stdout
+        assert mesh.exchanges(5)[-1]["via"] == "transparent"
+    finally:
+        redirect("detach")
+        (cgroups.root() / home.lstrip("/") / "cgroup.procs").write_text(str(mesh.process.pid))
+    assert provider.call()
+
+
+LOOP = """
+import socket, subprocess, sys
+server = socket.create_server(("127.0.0.1", 8443))
+with subprocess.Popen([sys.executable, "-c", "import socket, sys; s = socket.create_connection((sys.argv[1], 443)); \
+sys.stdin.read()", sys.argv[1]], stdin=subprocess.PIPE):
+    print(server.accept()[0].getsockopt(0, 0x6D65, 104).hex())
+"""
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("pid_namespace", [True, False])
+def test_a_loop_is_seen(network: None, cgroup: Cgroup, beside: bool, pid_namespace: bool) -> None:
+    """By the cgroup: from another process of the proxy's, or a proxy in a PID namespace of its own, it is one, too."""
+    redirect("attach", "--cgroup", str(cgroup.path))
+    inner = Cgroup(f"{cgroup.name}/inner")
+    script = (
+        LOOP
+        if beside
+        else LOOP.replace(
+            "import socket, sys; s",
+            f"import socket, sys; open({str(inner.path)!r} + '/cgroup.procs', 'w').write('0'); s",
+        )
+    )
+    words = ["unshare", "--pid", "--fork"] if pid_namespace else []
+    try:
+        raw = sh(*cgroup.inside(*words, "python3", "-c", script, OTHER)).stdout
+        caller = Kernel().read(bytes.fromhex(raw))
+        assert caller and caller.wanted == (OTHER, 443)
+        assert (caller.beside_us, Kernel().is_us(caller)) == (beside, beside)
+    finally:
+        redirect("detach")
+        inner.remove()
 
 
 def test_rules_by_process(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from bpf import machine
 from bpf.conftest import NODE, OTHER
 from bpf.machine import REDIRECT, Cgroup, cgroup_root, redirect, sh, status
-from bpf.test_life import Listener, where
+from bpf.test_life import Listener, _accept, where
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -189,10 +190,6 @@ def test_taking_over_leaves_no_gap(listener: Listener, cgroup: Cgroup) -> None:
                 assert s.getpeername() == ("127.0.0.1", 8443), s.getpeername()
             count += 1
         print(count)"""
-    import threading
-
-    from bpf.test_life import _accept
-
     redirect("attach", "--cgroup", str(cgroup.path))
     threading.Thread(target=_accept, args=(listener.sockets[0], []), daemon=True).start()
     client = subprocess.Popen(
