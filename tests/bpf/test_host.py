@@ -157,13 +157,20 @@ def test_a_loop_is_cut(make_mesh: MakeMesh, provider: Placed, cgroup: Cgroup, ho
     assert provider.call()
 
 
-LOOP = """
+CLIENT = """
+import socket, sys
+if len(sys.argv) > 2:
+    open(sys.argv[2], "w").write("0")
+made = socket.create_connection((sys.argv[1], 443))
+sys.stdin.read()
+"""
+LOOP = f"""
 import socket, subprocess, sys
 server = socket.create_server(("127.0.0.1", 8443))
-with subprocess.Popen([sys.executable, "-c", "import socket, sys; s = socket.create_connection((sys.argv[1], 443)); \
-sys.stdin.read()", sys.argv[1]], stdin=subprocess.PIPE):
-    print(server.accept()[0].getsockopt(0, 0x6D65, 104).hex())
+with subprocess.Popen([sys.executable, "-c", {CLIENT!r}, *sys.argv[1:]], stdin=subprocess.PIPE):
+    print(server.accept()[0].getsockopt(0, 0x6D65, 80).hex())
 """
+"""The proxy's part of a connect that a child makes, from another cgroup where one is given."""
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -172,17 +179,10 @@ def test_a_loop_is_seen(network: None, cgroup: Cgroup, beside: bool, pid_namespa
     """By the cgroup: from another process of the proxy's, or a proxy in a PID namespace of its own, it is one, too."""
     redirect("attach", "--cgroup", str(cgroup.path))
     inner = Cgroup(f"{cgroup.name}/inner")
-    script = (
-        LOOP
-        if beside
-        else LOOP.replace(
-            "import socket, sys; s",
-            f"import socket, sys; open({str(inner.path)!r} + '/cgroup.procs', 'w').write('0'); s",
-        )
-    )
+    where = [] if beside else [f"{inner.path}/cgroup.procs"]
     words = ["unshare", "--pid", "--fork"] if pid_namespace else []
     try:
-        raw = sh(*cgroup.inside(*words, "python3", "-c", script, OTHER)).stdout
+        raw = sh(*cgroup.inside(*words, "python3", "-c", LOOP, OTHER, *where)).stdout
         caller = Kernel().read(bytes.fromhex(raw))
         assert caller and caller.wanted == (OTHER, 443)
         assert (caller.beside_us, Kernel().is_us(caller)) == (beside, beside)
