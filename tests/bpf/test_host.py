@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bpf import machine
-from bpf.conftest import OPENAI4, OTHER, MakeMesh, Placed, ready
+from bpf.conftest import OPENAI4, OPENAI6, OTHER, MakeMesh, Placed, ready
 from bpf.machine import REDIRECT, ROOT, Cgroup, redirect, sh, status, told
 from e2e.certs import Authority
 from e2e.mesh import Mesh
@@ -267,26 +267,35 @@ def test_the_proxy_restarts_under_load(
     assert counts["last"] < 2
 
 
+@pytest.mark.parametrize("chosen", ["host", "cgroup"])
 def test_nft(
-    mesh: Mesh, provider: Placed, openai: Placed, other: Placed, hosts_file: Path, environ: dict[str, str]
+    mesh: Mesh, provider: Placed, cgroup: Cgroup, hosts_file: Path, environ: dict[str, str], chosen: str
 ) -> None:
-    """The same by nftables, where its modules are: calls are governed, nobody is known, a direct connect is closed,
-    and detach takes the table away."""
+    """The same by nftables, where its modules are: calls are governed over IPv4 and IPv6, nobody is known, a direct
+    connect is closed, and detach takes the table away."""
     assert mesh.process
     home = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
     before = sh("nft", "list", "ruleset").stdout
-    done = redirect("attach", "--engine", "nft", "--host", "--all-443", "--proxy-cgroup", home, check=False)
+    which = ["--host", "--all-443", "--proxy-cgroup", home] if chosen == "host" else ["--cgroup", str(cgroup.path)]
+    done = redirect("attach", "--engine", "nft", *which, check=False)
     if done.returncode:
         pytest.skip(done.stderr.strip())
+    assert "identity" in done.stderr
     count = len(mesh.rows("select id from exchanges"))
     curl = ["curl", "-sS", "--max-time", "20", "-H", "content-type: application/json"]
+    six = ["--resolve", f"api.openai.com:443:[{OPENAI6}]"]
     try:
-        done = sh(*told(hosts_file, [*curl, "-d", '{"model":"m","messages":[]}', URL]), env=environ, check=False)
-        assert TEXT in done.stdout, done.stderr + mesh.log()
-        assert mesh.exchanges(count + 1)[-1]["process"] is None
+        for where in ([], six):
+            words = told(hosts_file, [*curl, *where, "-d", '{"model":"m","messages":[]}', URL])
+            done = sh(*cgroup.inside(*words), env=environ, check=False)
+            assert TEXT in done.stdout, done.stderr + mesh.log()
+        for row in mesh.exchanges(count + 2)[-2:]:
+            assert (row["via"], row["process"], row["host"]) == ("transparent", None, "api.openai.com")
+        assert {provider.call(1).peer[0], provider.call(2).peer[0]} == {OPENAI4, OPENAI6}
         assert "attached     nft" in redirect("status").stdout
         udp = "import socket; s = socket.socket(2, 2); s.connect(('198.18.0.10', 443)); s.send(b'x'); s.send(b'x')"
-        assert "PermissionError" in sh("python3", "-c", udp, check=False).stderr  # as nftables refuses locally
+        refused = sh(*cgroup.inside("python3", "-c", udp), check=False)
+        assert "PermissionError" in refused.stderr  # as nftables refuses locally
         direct = sh("curl", "-sk", "--max-time", "5", "https://127.0.0.1:8443/", check=False)
         assert direct.returncode in (35, 52, 56)
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bpf import machine
-from bpf.conftest import OTHER, Placed
+from bpf.conftest import NODE, OTHER, Placed
 from bpf.machine import REDIRECT, ROOT, Cgroup, cgroup_root, redirect, sh, status
 from e2e.provider import wait_for
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PROXY = """
 import socket, subprocess, sys
-s = socket.create_server(("127.0.0.1", 8443), backlog=64)
+s = socket.create_server((sys.argv[1], 8443), backlog=64)
 child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 for line in sys.stdin:
@@ -41,9 +41,9 @@ def clean(kernel: None) -> Iterator[None]:
 class Proxy:
     """Stands in for the proxy; `how` starts it."""
 
-    def __init__(self, how: list[str]) -> None:
+    def __init__(self, how: list[str], address: str = "127.0.0.1") -> None:
         self.process = subprocess.Popen(
-            [*how, "python3", "-c", PROXY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*how, "python3", "-c", PROXY, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self.process.stdout
         self.child = int(self.process.stdout.readline())
@@ -185,7 +185,29 @@ def test_a_tree_with_the_proxy_in_it(session: Cgroup, where: str) -> None:
             inner.remove()
 
 
+def test_a_proxy_that_is_a_pod(session: Cgroup) -> None:
+    """All pods are chosen, and the proxy is one: its connects go out."""
+    pod = Cgroup("kubepods/burstable/pod0a1b2c3d-0000-4444-8888-0123456789ab")
+    proxy = Proxy(pod.inside(), NODE)
+    try:
+        with following("--pods", "all", "--proxy", f"{NODE}:8443"):
+            assert (proxy.peer(OTHER), peer(pod, OTHER), peer(session, OTHER)) == (OTHER, NODE, OTHER)
+    finally:
+        proxy.end()
+        redirect("detach")
+        pod.remove()
+        for folder in (pod.path.parent, pod.path.parent.parent):
+            folder.rmdir()
+
+
 # --- reached from elsewhere ---
+
+
+def test_no_cgroup_v2(network: None) -> None:
+    """One line, and its exit code."""
+    done = sh("unshare", "--mount", "sh", "-c", f'umount {cgroup_root()} && exec "$0" attach', REDIRECT, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (11, 1), done.stderr
+    assert "no cgroup v2" in done.stderr
 
 
 def test_run_in_another_network_namespace(network: None, cgroup: Cgroup) -> None:
