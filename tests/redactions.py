@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.guard import Guard
 from mitmesh.reading import read
 from mitmesh.redaction.findings import Finding, Health
-from mitmesh.rules import HostRule, Limits, Mesh
+from mitmesh.rules import HostRule, Limits, Mesh, load
 from mitmesh.rules.models import Content
 from mitmesh.rules.pii import Pii
 from mitmesh.stages.redact import Redact
@@ -25,6 +26,11 @@ FINDS = re.compile(
     r'|(?<=my name is )(?P<PERSON>[A-Z]\w+(?: ["\\\w]+)*)'
 )
 """Finds by pattern, and a name by its context only."""
+
+
+def shipped_pii() -> Pii:
+    """What rules/pii.yaml has searched for."""
+    return load(Path(__file__).parents[1] / "rules").pii
 
 
 class Finder:

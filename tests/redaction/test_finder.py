@@ -57,10 +57,18 @@ async def fake(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Finder]:
 
 async def test_a_text_is_searched_once(fake: Finder) -> None:
     """The same text again, in the same call or a later one, is answered from memory."""
-    first = await fake.find(["a@b", "c", "a@b"])
-    assert [[each.start for each in found] for found in first] == [[1], [], [1]]
+    first = await fake.find(["a@b", "c@", "a@b"])
+    assert [[each.start for each in found] for found in first] == [[1], [1], [1]]
     assert await fake.find(["a@b", "d@"]) == [first[0], [dataclasses.replace(first[0][0], start=1, end=2)]]
-    assert FakePool.made[0].asked == ["a@b", "c", "d@"]
+    assert FakePool.made[0].asked == ["a@b", "c@", "d@"]
+
+
+async def test_what_is_clear_goes_to_no_worker(fake: Finder) -> None:
+    """A short text with nothing in it is cleared where it is; of long ones, workers take what is beyond the limit."""
+    assert [len(found) for found in await fake.find(["c", "d", "a@b"])] == [0, 0, 1]
+    long = [f"{number} ".ljust(module.CLEARED // 2, "c") for number in range(3)]
+    assert await fake.find(long) == [[], [], []]
+    assert FakePool.made[0].asked == ["a@b", long[2]]
 
 
 async def test_a_long_text_is_cut_and_put_together(fake: Finder) -> None:
@@ -175,7 +183,7 @@ def test_the_proxy_loads_no_analyzer() -> None:
 
 async def test_the_real_thing() -> None:
     """Real workers find, a pattern that never ends is stopped and fails its call, and the next call is served."""
-    endless = PiiPattern(id="endless", type="X", regex=r"(?:a|aa)+\bq", keywords=["aaaa"])
+    endless = PiiPattern(id="endless", type="X", regex=r"(?:a|aa)+(?=\bq)", keywords=["aaaa"])
     pii = Pii(patterns=[*RULES.pii.patterns, endless]).model_copy(update={})
     pii = pii.model_copy(update={"finder": pii.finder.model_copy(update={"workers": 1, "seconds": 1})})
     finder = Finder()

@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -245,20 +246,16 @@ class Store:
         """What is to be written: waits for the first of it, then a little for more. True at the end."""
         added: dict[bytes, Entry] = {}
         used: list[Used] = []
-        until = time.monotonic() + POLL_SECONDS
-        while (left := until - time.monotonic()) > 0:
-            try:
-                item = self._queue.get(timeout=left)
-            except Empty:
-                break
-            if item is None:
-                return added, used, True
-            if not added and not used:
-                until = min(until, time.monotonic() + BATCH_SECONDS)
-            if isinstance(item, Entry):
-                added[item.key] = item
-            else:
-                used.append(item)
+        with suppress(Empty):
+            item = self._queue.get(timeout=POLL_SECONDS)
+            time.sleep(BATCH_SECONDS)  # a thread that woke for each would take the interpreter from the event loop
+            while item is not None:
+                if isinstance(item, Entry):
+                    added[item.key] = item
+                else:
+                    used.append(item)
+                item = self._queue.get_nowait()
+            return added, used, True
         return added, used, False
 
     def _news(self, file: File) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-_ANCHOR = re.compile(
+ANCHOR = (
     r"@|%40"  # emails
     r"|(?<![A-Za-z0-9])\+?\(?\d(?:[ \u00a0()./\-]{0,3}\d){6,}"  # phones, cards, social security numbers
     r"|\d\.\d{1,3}\.\d{1,3}\.\d"  # IPv4
@@ -17,6 +17,8 @@ _ANCHOR = re.compile(
     r"|://|(?i:www)\.|(?i:\w\.(?:com|org|edu|gov)\b)"  # domains
     r"|(?i:\b(?:website|site|domain|homepage|hostname|url|visit)\b)[^\n]{0,40}?\w\.[a-zA-Z]{2}"
 )
+"""What no text without structured data matches."""
+_ANCHOR = re.compile(ANCHOR)
 BEFORE, AFTER = 90, 60
 """Characters of context around an anchor: five words before, some after."""
 PIECE, OVERLAP = 4_000, 256

@@ -11,8 +11,8 @@ from mitmesh.redaction.modeling import load_models
 from mitmesh.redaction.personal import Kind, Span, kinds
 from mitmesh.redaction.prefilter import pieces, windows
 from mitmesh.redaction.presidio import Analyzer
-from mitmesh.redaction.secrets import Pattern, Patterns
-from mitmesh.rules.pii import Pii, PiiPattern, PiiTerm
+from mitmesh.redaction.secrets import Pattern, Patterns, term
+from mitmesh.rules.pii import Pii, PiiPattern
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -24,7 +24,7 @@ class Searcher:
         self._least = pii.least_score / 100
         self._never = frozenset(pii.never)
         self._patterns = Patterns([rule for rule in pii.patterns if rule.type not in pii.skip])
-        self._terms = [_term(rule) for rule in pii.terms if rule.type not in pii.skip]
+        self._terms = [(rule.id, rule.type, re.compile(term(rule))) for rule in pii.terms if rule.type not in pii.skip]
         own = [_with_context(rule) for rule in pii.patterns if rule.context and rule.type not in pii.skip]
         pipeline, more = load_models(pii.models)
         wanted = [kind for kind in kinds(tuple(pii.regions)) if kind.type not in pii.skip]
@@ -55,11 +55,6 @@ class Searcher:
             and each.type not in self._skip
             and text[each.start : each.end] not in self._never
         )
-
-
-def _term(rule: PiiTerm) -> tuple[str, str, re.Pattern[str]]:
-    words = "|".join(re.escape(word) for word in sorted(rule.words, key=len, reverse=True))
-    return rule.id, rule.type, re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
 
 def _with_context(rule: PiiPattern) -> Kind:

@@ -11,7 +11,7 @@ from mitmesh.redaction import checks
 from mitmesh.redaction.findings import Finding
 
 if TYPE_CHECKING:
-    from mitmesh.rules.pii import PiiPattern
+    from mitmesh.rules.pii import PiiPattern, PiiTerm
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,3 +84,9 @@ class Patterns:
             return []
         wanted = self._always.union(*(self._by_word[word] for word in words))
         return [found for index in sorted(wanted) for found in self._all[index].find(text)]
+
+
+def term(rule: PiiTerm) -> str:
+    """A regex for the words of a term, whole words in any case."""
+    words = "|".join(re.escape(word) for word in sorted(rule.words, key=len, reverse=True))
+    return rf"(?i)(?<!\w)(?:{words})(?!\w)"
