@@ -23,7 +23,6 @@ from e2e.mesh import Mesh
 from e2e.provider import wait_for
 from e2e.replies import TEXT
 from loader import cgroups
-from mitmesh.kernel import Kernel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -155,40 +154,6 @@ def test_a_loop_is_cut(make_mesh: MakeMesh, provider: Placed, cgroup: Cgroup, ho
         redirect("detach")
         (cgroups.root() / home.lstrip("/") / "cgroup.procs").write_text(str(mesh.process.pid))
     assert provider.call()
-
-
-CLIENT = """
-import socket, sys
-if len(sys.argv) > 2:
-    open(sys.argv[2], "w").write("0")
-made = socket.create_connection((sys.argv[1], 443))
-sys.stdin.read()
-"""
-LOOP = f"""
-import socket, subprocess, sys
-server = socket.create_server(("127.0.0.1", 8443))
-with subprocess.Popen([sys.executable, "-c", {CLIENT!r}, *sys.argv[1:]], stdin=subprocess.PIPE):
-    print(server.accept()[0].getsockopt(0, 0x6D65, 80).hex())
-"""
-"""The proxy's part of a connect that a child makes, from another cgroup where one is given."""
-
-
-@pytest.mark.parametrize("beside", [True, False])
-@pytest.mark.parametrize("pid_namespace", [True, False])
-def test_a_loop_is_seen(network: None, cgroup: Cgroup, beside: bool, pid_namespace: bool) -> None:
-    """By the cgroup: from another process of the proxy's, or a proxy in a PID namespace of its own, it is one, too."""
-    redirect("attach", "--cgroup", str(cgroup.path))
-    inner = Cgroup(f"{cgroup.name}/inner")
-    where = [] if beside else [f"{inner.path}/cgroup.procs"]
-    words = ["unshare", "--pid", "--fork"] if pid_namespace else []
-    try:
-        raw = sh(*cgroup.inside(*words, "python3", "-c", LOOP, OTHER, *where)).stdout
-        caller = Kernel().read(bytes.fromhex(raw))
-        assert caller and caller.wanted == (OTHER, 443)
-        assert (caller.beside_us, Kernel().is_us(caller)) == (beside, beside)
-    finally:
-        redirect("detach")
-        inner.remove()
 
 
 def test_rules_by_process(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,12 +16,17 @@ from bpf import machine
 from bpf.conftest import NODE, OTHER, Placed
 from bpf.machine import REDIRECT, ROOT, Cgroup, cgroup_root, redirect, sh, status
 from e2e.provider import wait_for
+from mitmesh.kernel import Kernel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 PROXY = """
-import socket, subprocess, sys
+import socket, subprocess, sys, threading
 s = socket.create_server((sys.argv[1], 8443), backlog=64)
+def accept():
+    while True:
+        s.accept()[0].close()
+threading.Thread(target=accept, daemon=True).start()
 child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)
 print(child.pid, flush=True)
 for line in sys.stdin:
@@ -200,6 +206,42 @@ def test_a_proxy_that_is_a_pod(session: Cgroup) -> None:
             folder.rmdir()
 
 
+# --- loops ---
+
+CLIENT = """
+import socket, sys
+if len(sys.argv) > 2:
+    open(sys.argv[2], "w").write("0")
+made = socket.create_connection((sys.argv[1], 443))
+sys.stdin.read()
+"""
+LOOP = f"""
+import socket, subprocess, sys
+server = socket.create_server(("127.0.0.1", 8443))
+with subprocess.Popen([sys.executable, "-c", {CLIENT!r}, *sys.argv[1:]], stdin=subprocess.PIPE):
+    print(server.accept()[0].getsockopt(0, 0x6D65, 80).hex())
+"""
+"""The proxy's part of a connect that a child makes, from another cgroup where one is given."""
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("pid_namespace", [True, False])
+def test_a_loop_is_seen(network: None, cgroup: Cgroup, beside: bool, pid_namespace: bool) -> None:
+    """By the cgroup: from another process of the proxy's, or a proxy in a PID namespace of its own, it is one, too."""
+    redirect("attach", "--cgroup", str(cgroup.path))
+    inner = Cgroup(f"{cgroup.name}/inner")
+    where = [] if beside else [f"{inner.path}/cgroup.procs"]
+    words = ["unshare", "--pid", "--fork"] if pid_namespace else []
+    try:
+        raw = sh(*cgroup.inside(*words, "python3", "-c", LOOP, OTHER, *where)).stdout
+        caller = Kernel().read(bytes.fromhex(raw))
+        assert caller and caller.wanted == (OTHER, 443)
+        assert (caller.beside_us, Kernel().is_us(caller)) == (beside, beside)
+    finally:
+        redirect("detach")
+        inner.remove()
+
+
 # --- reached from elsewhere ---
 
 
@@ -208,6 +250,13 @@ def test_no_cgroup_v2(network: None) -> None:
     done = sh("unshare", "--mount", "sh", "-c", f'umount {cgroup_root()} && exec "$0" attach', REDIRECT, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (11, 1), done.stderr
     assert "no cgroup v2" in done.stderr
+
+
+def named(said: str) -> str:
+    """The network namespace that a line sends us to."""
+    found = re.search(r"nsenter -t ([0-9]+) -n", said)
+    assert found, said
+    return os.readlink(f"/proc/{found[1]}/ns/net")
 
 
 def test_run_in_another_network_namespace(network: None, cgroup: Cgroup) -> None:
@@ -222,7 +271,7 @@ def test_run_in_another_network_namespace(network: None, cgroup: Cgroup) -> None
         assert done.returncode == 17
         said = done.stderr.splitlines()[-1]
         assert "127.0.0.1:8443 of another network namespace" in said
-        assert f"nsenter -t {proxy.process.pid} -n" in said or f"nsenter -t {proxy.child} -n" in said
+        assert named(said) == os.readlink(f"/proc/{proxy.child}/ns/net")
         assert redirect("run", "--", "true").returncode == 0
     finally:
         proxy.end()
@@ -241,7 +290,7 @@ def test_nobody_listens_here(network: None, cgroup: Cgroup) -> None:
         assert "ConnectionRefusedError" in done.stderr
         for said in (done.stderr, attached.stderr):
             assert "nobody listens on 127.0.0.1:8443 in this network namespace" in said
-            assert f"nsenter -t {proxy.process.pid} -n" in said or f"nsenter -t {proxy.child} -n" in said
+            assert named(said) == os.readlink(f"/proc/{proxy.child}/ns/net")
     finally:
         proxy.end()
     assert "start the proxy" in redirect("attach").stderr
