@@ -158,11 +158,24 @@ class Connection:
 
 @dataclass(slots=True)
 class Target:
-    """Where the call goes."""
+    """Where the call goes. A redirected connection only has an address for `host`; `named` is then its host's name, and
+    `certified` says that the provider's certificate must bear it."""
 
     scheme: str
     host: str
     port: int
+    named: str | None = None
+    certified: bool = False
+
+    @property
+    def name(self) -> str:
+        """The host as people know it."""
+        return self.named or self.host
+
+    @property
+    def proven(self) -> str:
+        """The host as decisions may take it: a name that the client cannot merely have said, else the address."""
+        return self.name if self.certified else self.host
 
 
 @dataclass(slots=True)

@@ -64,7 +64,7 @@ def unreachable(x: Exchange, error: str) -> http.Response:
     """The response in place of mitmproxy's own error page: the provider could not be reached, or broke off."""
     x.status = 502
     cause = next((ours for theirs, ours in CAUSES.items() if theirs in error), "it broke off before it answered")
-    where = x.target.host if x.target else "no address"
+    where = x.target.name if x.target else "no address"
     said = f"{x.provider} at {where} gave no answer: {cause}. The call was allowed; this is not a refusal. Try again."
     refusal = Refusal(502, "upstream_failed", said, "engine.upstream", x.id)
     return _own(x, 502, x.dialect.refusal(refusal), {"content-type": "application/json"})

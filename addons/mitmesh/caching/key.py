@@ -76,7 +76,7 @@ def key_of(
     what was taken out) the key has its `rest`, in which `model` is what makes the vectors. `ignored`: further headers
     that do not matter, in lower case."""
     assert x.body is not None
-    target = f"{x.target.host}:{x.target.port}" if x.target else ""
+    target = f"{x.target.proven}:{x.target.port}" if x.target else ""
     about = [tenant, policy, x.provider, target, x.dialect.name, _path(x.path), _headers(x.headers, ignored)]
     head = _encode(about)
     doc = {name: value for name, value in x.body.doc.items() if name not in NO_MATTER}

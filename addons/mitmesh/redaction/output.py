@@ -83,12 +83,14 @@ class Output:
         try:
             target = x.upstream
             port = "" if target.port == {"https": 443, "http": 80}.get(target.scheme) else f":{target.port}"
+            host = f"[{target.host}]" if ":" in target.host else target.host
             session = await self._open()
             answer = await session.request(
                 x.method,
-                f"{target.scheme}://{target.host}{port}{x.path}",
+                f"{target.scheme}://{host}{port}{x.path}",
                 data=x.body.render(),
-                headers=_passed(x.headers) | {"accept-encoding": "identity"},
+                headers=_passed(x.headers) | {"accept-encoding": "identity", "host": f"{target.named or host}{port}"},
+                server_hostname=target.named if target.certified else None,
                 allow_redirects=False,
                 **(self._proxy.options() if self._proxy else {}),
             )
