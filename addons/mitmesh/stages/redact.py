@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
+from mitmesh.redaction.keyed import Keyed
 from mitmesh.redaction.members import members, woven, write_members
 from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
@@ -107,7 +108,7 @@ class Redact(Stage):
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
         beside = [*address.said(x.path), *claims]
-        redaction = await self._redaction(x, [*texts, *beside], names)
+        redaction = await self._redaction(x, [*texts, *beside], odd, names)
         table = Table({**(known or {}), **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
@@ -127,11 +128,12 @@ class Redact(Stage):
             if self.finder.remembered([claim.text]) != [[]]:
                 setattr(x.call, str(claim.path[0]), None)
 
-    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
+    async def _redaction(self, x: Exchange, texts: list[Text], odd: frozenset[int], names: Names) -> Redaction:
         if not texts:
             return Redaction()
         views = views_of(texts)
-        found = await self.finder.find(as_read(texts, views))
+        keyed = Keyed(texts, as_read(texts, views), (index for index in odd if not texts[index].is_json), x.body)
+        found = keyed.found(await self.finder.find(keyed.searched))
         policy = Policy(x.rules, x.identity, x.provider)
         task = (texts, views, found, policy, names, self._hash)
         large = sum(len(text.text) for text in texts) > _OFF_LOOP
