@@ -129,7 +129,8 @@ async def test_numbers_stay_from_turn_to_turn(stage: Redact) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("apiKey", "apiKey: "), ("DB_PASSWORD_2", "DB_PASSWORD_2: "), ("userPhone", "phone: "), ("phone_number", "phone: "),
+        ("apiKey", "apiKey: "), ("DB_PASSWORD_2", "DB_PASSWORD_2: "), ("userPhone",
+        "phone: "), ("phone_number", "phone: "),
         ("socialSecurityNumber", "ssn: "), ("creditCardNumber", "card: "), ("client_ip", "ip: "), ("contact_id", ""),
         ("content", ""), ("keyboard", ""), ("", ""), ("x" * 500 + "_token", "x" * 54 + "_token: "),
     ],

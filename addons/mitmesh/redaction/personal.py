@@ -94,7 +94,7 @@ def _is_address(text: str) -> bool:
 
 
 _CARD = re.compile(r"(?<![0-9A-Za-z_.])(?<!\d-)\d(?:[ -]?\d){11,18}(?![A-Za-z0-9_]|-\d|\.\d)")
-_CARD_DOTS = re.compile(r"(?<![\w.])\d{4}\.\d{4}\.\d{4}\.\d{4}(?![\w]|\.\d)")
+_CARD_SIGNS = re.compile(r"(?<![\w./])\d{4}([._/]|  )\d{4}\1\d{4}\1\d{4}(?![\w]|[./]\d)")
 _CARD_FLOAT = re.compile(r"(?<![\w.])(?:(\d)\.(\d{11,18})[eE]\+?(1[1-8])|(\d{13,19})\.0{1,4})(?![\w]|\.\d)")
 """A card's number as a program prints it that took it for a number: 4.111111111111111e15, 4111111111111111.0."""
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (6, 13), (4, 4, 4, 1)}
@@ -112,8 +112,8 @@ def cards(text: str) -> Iterator[Span]:
             yield match.start(), match.end(), 0.6 if known else 0.25
         elif tuple(map(len, groups)) in _CARD_GROUPS:
             yield match.start(), match.end(), 0.9 if known else 0.4
-    for match in _CARD_DOTS.finditer(text):
-        if _is_card(match[0].replace(".", "")):
+    for match in _CARD_SIGNS.finditer(text):
+        if _is_card(match[0].replace(match[1], "")):
             yield match.start(), match.end(), 0.6
     for match in _CARD_FLOAT.finditer(text):
         head, tail, power, whole = match.groups()
