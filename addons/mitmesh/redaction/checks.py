@@ -52,6 +52,17 @@ def card_network(digits: str) -> bool:
     return size == 14 and (digits[:2] in ("36", "38", "39") or 3000 <= four <= 3059)
 
 
+_NUMBERED = re.compile(
+    r"(?:(?i:(?:\b|_)(?:ids?|ticket|order|record|case|ref|build|invoice|post|group|serial|advisory))|[a-z]I[dD])"
+    r"\W{0,4}\Z"
+)
+
+
+def numbered(before: str) -> bool:
+    """Does what stands right before a number say that it counts something: `id`, `record`, `"contact_id": `?"""
+    return _NUMBERED.search(before) is not None
+
+
 def entropy(value: str) -> float:
     """Shannon entropy in bits per character."""
     size = len(value)
