@@ -13,6 +13,7 @@ from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
 from mitmesh.redaction.keyed import Keyed
+from mitmesh.redaction.keylines import with_lines
 from mitmesh.redaction.members import members, woven, write_members
 from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
@@ -132,8 +133,9 @@ class Redact(Stage):
         if not texts:
             return Redaction()
         views = views_of(texts)
-        keyed = Keyed(texts, as_read(texts, views), (index for index in odd if not texts[index].is_json), x.body)
-        found = keyed.found(await self.finder.find(keyed.searched))
+        read = as_read(texts, views)
+        keyed = Keyed(texts, read, (index for index in odd if not texts[index].is_json), x.body)
+        found = with_lines(read, keyed.found(await self.finder.find(keyed.searched)))
         policy = Policy(x.rules, x.identity, x.provider)
         task = (texts, views, found, policy, names, self._hash)
         large = sum(len(text.text) for text in texts) > _OFF_LOOP
