@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from mitmesh.redaction import keyed, search
 from mitmesh.redaction.findings import Finding
 from mitmesh.redaction.keyed import Keyed, name_of, prefix
+from mitmesh.rules.pii import Pii, PiiTerm
 from mitmesh.stages.redact import Redact
 from redactions import Finder, exchange, sent, shipped_pii
 
@@ -154,3 +156,36 @@ def test_findings_come_back_to_their_places() -> None:
     theirs = [[Finding(0, 5, "X", "x", 1.0), Finding(5, 9, "Y", "y", 1.0)]]
     assert made.searched == ["token: abc"] and keyed.prefix("token") == "token: "
     assert made.found(theirs) == [[Finding(0, 2, "Y", "y", 1.0)]] and len(theirs[0]) == 2
+
+
+async def test_names_that_are_values(stage: Redact) -> None:
+    """A value found in a text is one as a member's name too; a value that could be any field's name renames nothing."""
+    messages = [{"role": "user", "content": "my password is hunter2zz9Q ; see postgres://bob:content@db.corp.com/x"}]
+    doc = {"model": "m", "messages": messages, "metadata": {"hunter2zz9Q": "x", "content": "y", "n": 4155550123}}
+    x = exchange("openai_chat", doc)
+    await stage.request(x)
+    left = json.loads(sent(x))
+    name = next(name for name, value in x.notes["redact"].table.values.items() if value == "hunter2zz9Q")
+    assert left["metadata"] == {f"<{name}>": "x", "content": "y", "n": 4155550123}
+    assert b"hunter2zz9Q" not in sent(x) and "content" in left["messages"][0]
+
+
+async def test_names_that_are_terms(tmp_path: Path) -> None:
+    """A term of the operator's is one as a member's name, though it looks like a field's."""
+    pii = Pii(terms=[PiiTerm(id="p", type="PROJECT", words=["bluebird"])], patterns=shipped_pii().patterns)
+    finder = Searching()
+    finder.searcher = search.Searcher(pii)
+    stage = Redact(tmp_path / "data", finder)
+    stage.configure(SimpleNamespace(pii=pii))  # type: ignore[arg-type] # all it reads
+    await stage.start()
+    x = exchange("generic", {"Bluebird": 1, "x": {"bluebird": "Bluebird", "bluebirds": 2}})
+    await stage.request(x)
+    await stage.stop()
+    assert json.loads(sent(x)) == {"<PROJECT_1>": 1, "x": {"<PROJECT_2>": "<PROJECT_1>", "bluebirds": 2}}
+
+
+async def test_found_once_is_found_in_scripts_without_spaces(stage: Redact) -> None:
+    """There a short value is a whole word with letters at its sides."""
+    x = exchange("generic", {"a": "my password is hunter2zz9Q", "b": "密码hunter2zz9Q吗", "c": "xhunter2zz9Qx"})
+    await stage.request(x)
+    assert json.loads(sent(x)) == {"a": "my password is <SECRET_1>", "b": "密码<SECRET_1>吗", "c": "xhunter2zz9Qx"}

@@ -37,7 +37,7 @@ def with_lines(read: Sequence[str], found: Sequence[list[Finding]]) -> list[list
 
 def _lines(read: Sequence[str], first: int) -> list[tuple[int, int, int]]:
     """What of the texts from `first` on belongs to a key that began before; nothing of what is no key's line."""
-    lines = []
+    lines: list[tuple[int, int, int]] = []
     for index in range(first, len(read)):
         text = read[index]
         if close := _CLOSE.search(text):

@@ -87,7 +87,7 @@ class Phones:
         score = self.score(number)
         if number.isdecimal():
             score = self._bare(number, score, before)
-        part = re.search(r"\d[.,:-]\Z", before) or re.match(r"[,:]\d", after)
+        part = bool(re.search(r"\d[.,:-]\Z", before) or re.match(r"[,:]\d", after))
         if score and score < _SURE and not part:
             part = before[-1:] == "/"
         if score >= _SURE and not re.search(r"\d[.-]\Z|/\Z", before.removesuffix("wa.me/")):
