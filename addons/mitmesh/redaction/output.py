@@ -165,14 +165,14 @@ class _Look:
             raw = await _read(answer)
             body = Body(raw, json.loads(raw.decode()))
             await self.mask(body)
-        except ValueError:  # no JSON: nobody can say what is in it
+            return [head, body.render()]
+        except ValueError:  # no JSON, or none that can be written again: nobody can say what is in it
             return [Head(502), self.refusal(502, "unreadable", "The provider's answer could not be searched.")]
         except _Refused:
             said = "The answer had data that the rules do not let pass."
             return [Head(403), self.refusal(403, "personal_data", said)]
         except FinderFailed:
             return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
-        return [head, body.render()]
 
     async def mask(self, body: Body) -> None:
         """Mask what is news in a JSON answer. Raises _Refused."""
