@@ -40,7 +40,7 @@ _FIELDS = {
 has its messages in `input`.)"""
 
 
-def members(doc: Any, telling: Callable[[str], Any] = lambda name: False) -> list[Text]:
+def members(doc: Any, telling: Callable[[str], Any] | None = None) -> list[Text]:
     """Names of members that do not look like a field's or are `telling`, and whole numbers of seven digits or more; as
     texts whose path is the member's, in document order. (What is a name and what a number follows from whether the
     path leads to a number.)"""
@@ -53,7 +53,7 @@ def members(doc: Any, telling: Callable[[str], Any] = lambda name: False) -> lis
             found += [
                 Text((*path, key), Provenance.METADATA, key)
                 for key in node
-                if (not _usual(key) and _odd(key)) or telling(key)
+                if (not _usual(key) and _odd(key)) or (telling and telling(key))
             ]
             steps: Iterable[tuple[str | int, Any]] = node.items()
         else:
@@ -72,7 +72,8 @@ def members(doc: Any, telling: Callable[[str], Any] = lambda name: False) -> lis
 def called(doc: Any, values: Iterable[str]) -> list[Text]:
     """Names of members that hold one of these values and look like a field's, so that `members` has none of them:
     `{"hunter2zz9Q": 1}`, where that is a password. (A value of small letters alone may be any field's name.)"""
-    wanted = [value for value in values if _SECRET_NAME.fullmatch(value) and not value.islower()]
+    wanted = {value for value in values if _SECRET_NAME.fullmatch(value) and not value.islower()}
+    wanted = {value for value in wanted if not _many_digits(value)}  # such a name looks like no field's
     if not wanted:
         return []
     found: list[Text] = []

@@ -74,14 +74,14 @@ class Redact(Stage):
     def __init__(self, data: Path, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
         self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust, proxy)
         self._data = data
-        self._terms: Callable[[str], Any] = lambda name: False
+        self._terms: Callable[[str], Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def configure(self, rules: Rules) -> None:
         """Take what to look for and how long to remember from the rules. Raises RulesError."""
         self.finder.configure(rules)
         words = "|".join(term(rule) for rule in rules.pii.terms if rule.type not in rules.pii.skip)
-        self._terms = re.compile(words.replace("(?i)", ""), re.IGNORECASE).search if words else lambda name: False
+        self._terms = re.compile(words.replace("(?i)", ""), re.IGNORECASE).search if words else None
         self.vault.days, self.vault.rows = rules.pii.vault.days, rules.pii.vault.rows
 
     async def start(self) -> None:
