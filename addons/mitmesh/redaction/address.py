@@ -19,7 +19,7 @@ class TooManyParameters(ValueError):
 
 def said(path: str) -> list[Text]:
     """The texts of a URL's path: each value of the query but a credential, and each segment with a sign that names of
-    APIs do not have. A text's path is `("?", n)` for the n-th parameter, `("/", n)` for the n-th segment. Raises
+    APIs do not have. A text's path is `("?", n, name)` for the n-th parameter, `("/", n)` for the n-th segment. Raises
     TooManyParameters."""
     route, _, query = path.partition("?")
     texts = []
@@ -31,8 +31,9 @@ def said(path: str) -> list[Text]:
         raise TooManyParameters
     for n, field in enumerate(fields):
         name, _, value = field.partition("=")
-        if value and unquote_plus(name).lower().lstrip("$") not in CREDENTIALS:
-            texts.append(Text(("?", n), Provenance.METADATA, unquote_plus(value)))
+        name = unquote_plus(name)
+        if value and name.lower().lstrip("$") not in CREDENTIALS:
+            texts.append(Text(("?", n, name), Provenance.METADATA, unquote_plus(value)))
     return texts
 
 
@@ -41,7 +42,7 @@ def rewritten(path: str, new: Mapping[tuple[str | int, ...], str]) -> str:
     route, sign, query = path.partition("?")
     segments = route.split("/")
     fields = query.split("&")
-    for (where, n), text in new.items():
+    for (where, n, *_), text in new.items():
         assert isinstance(n, int)
         if where == "/":
             segments[n] = quote(text, safe=":")

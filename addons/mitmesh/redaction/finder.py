@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mitmesh.redaction.clearance import Clearance
 from mitmesh.redaction.findings import FinderFailed, Finding, Health, Type, from_plain, without_overlap
+from mitmesh.redaction.keylines import whole
 from mitmesh.redaction.memory import Memory
 from mitmesh.redaction.pool import Pool
 from mitmesh.redaction.prefilter import pieces
@@ -26,7 +27,7 @@ JOB = 16_000
 CLEARED = 4_000
 """Characters of a call's new texts that are looked at on the event loop, to clear them: at most 0.2 ms as a rule."""
 LONGEST, OVERLAP = 32_000, 8_000
-"""A longer text is cut into pieces that overlap by more than any private key is long."""
+"""A longer text is cut into pieces that overlap by more than what is found is long; see keylines for private keys."""
 
 
 @dataclass(slots=True)
@@ -133,7 +134,8 @@ class Finder:
             if len(job) != len(answer):
                 raise FinderFailed("a worker answered for another number of texts")
             for part, rows in zip(job, answer, strict=True):
-                found[part.key] += from_plain(rows, part.offset)
+                text, end = new[part.key], part.offset + len(part.text)
+                found[part.key] += [whole(each, text, end) for each in from_plain(rows, part.offset)]
         return {key: without_overlap(each) for key, each in found.items()}
 
     async def _use(self, pii: Pii) -> None:

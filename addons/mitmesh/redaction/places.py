@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 
+from mitmesh.redaction.disguise import UNSPACED
 from mitmesh.redaction.escapes import EscapedText
 
 SHORTEST = 3
 """Characters; a shorter value is replaced where it was found, and not looked for elsewhere."""
+_UNSPACED = re.compile(f"[{UNSPACED}]")
 _BEGINNING = 16
 _LONG = 12
 """Characters; a shorter value is looked for as whole words only."""
@@ -63,4 +66,4 @@ def _together(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, st
 
 
 def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
+    return char == "_" or (char.isalnum() and not _UNSPACED.match(char))

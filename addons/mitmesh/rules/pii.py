@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mitmesh.dialects.base import Provenance
 from mitmesh.exchange import Mode
+from mitmesh.redaction.findings import Type
 from mitmesh.rules.checks import PiiRegex, Word
 from mitmesh.rules.models import _Model
 from mitmesh.rules.pii_return import PiiOutput, PiiSigning, PiiVault
@@ -125,3 +126,10 @@ class Pii(_Model):
     signing: PiiSigning | None = Field(
         default=None, description="Credentials to sign changed bodies with that came signed (AWS, Bedrock)."
     )
+
+    @property
+    def known_types(self) -> frozenset[str]:
+        """The types of all that is found: our own, and those that patterns, terms and models bring."""
+        entities = (kind for model in self.models for kind in model.entities.values())
+        own = *(rule.type for rule in self.patterns), *(rule.type for rule in self.terms)
+        return frozenset([*Type, *own, *entities])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
-from mitmesh.redaction.members import members, woven, write_members
+from mitmesh.redaction.keyed import Keyed
+from mitmesh.redaction.keylines import with_lines
+from mitmesh.redaction.members import called, members, woven, write_members
 from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
 from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
 from mitmesh.redaction.report import describe
 from mitmesh.redaction.restore import RestoreStream, restore_body
+from mitmesh.redaction.secrets import term
 from mitmesh.redaction.signing import CannotSign, is_signed, sign
 from mitmesh.redaction.sources import credentials
 from mitmesh.redaction.stored import Withheld, searched_answer, spoken, stored_answer
@@ -70,11 +74,14 @@ class Redact(Stage):
     def __init__(self, data: Path, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
         self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust, proxy)
         self._data = data
+        self._terms: Callable[[str], Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def configure(self, rules: Rules) -> None:
         """Take what to look for and how long to remember from the rules. Raises RulesError."""
         self.finder.configure(rules)
+        words = "|".join(term(rule) for rule in rules.pii.terms if rule.type not in rules.pii.skip)
+        self._terms = re.compile(words.replace("(?i)", ""), re.IGNORECASE).search if words else None
         self.vault.days, self.vault.rows = rules.pii.vault.days, rules.pii.vault.rows
 
     async def start(self) -> None:
@@ -105,9 +112,11 @@ class Redact(Stage):
         known = await self.vault.load(caller, history) if history else None
         names = self.vault.fresh(history) if history and known is None else Names(known)
         doc = x.body.doc if x.body else None
-        texts, odd = woven(x.call.texts, members(doc))
+        texts, odd = woven(x.call.texts, members(doc, self._terms))
         beside = [*address.said(x.path), *claims]
-        redaction = await self._redaction(x, [*texts, *beside], names)
+        own, every = frozenset(range(len(texts))) - odd, [*texts, *beside]
+        redaction = await self._redaction(x, every, odd, names)
+        odd |= set(range(len(texts) + len(beside), len(every)))
         table = Table({**(known or {}), **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
@@ -115,7 +124,7 @@ class Redact(Stage):
             if x.dialect.keeps(doc) or history:
                 state.caller, state.conversation = caller, [history] if history else []
         x.notes[self.name] = state
-        self._write(x, redaction, texts, odd)
+        self._write(x, redaction, every, own, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
@@ -127,11 +136,19 @@ class Redact(Stage):
             if self.finder.remembered([claim.text]) != [[]]:
                 setattr(x.call, str(claim.path[0]), None)
 
-    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
+    async def _redaction(self, x: Exchange, texts: list[Text], odd: frozenset[int], names: Names) -> Redaction:
+        """What becomes of these texts. Names of members that hold a value found in them are put behind them."""
         if not texts:
             return Redaction()
         views = views_of(texts)
-        found = await self.finder.find(as_read(texts, views))
+        read = as_read(texts, views)
+        keyed = Keyed(texts, read, (index for index in odd if not texts[index].is_json), x.body)
+        found = with_lines(read, keyed.found(await self.finder.find(keyed.searched)))
+        values = (text[each.start : each.end] for text, some in zip(read, found, strict=True) for each in some)
+        more = called(x.body.doc, values) if x.body else []
+        texts += more
+        views += [None] * len(more)
+        found += [[] for _ in more]
         policy = Policy(x.rules, x.identity, x.provider)
         task = (texts, views, found, policy, names, self._hash)
         large = sum(len(text.text) for text in texts) > _OFF_LOOP
@@ -140,13 +157,12 @@ class Redact(Stage):
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
 
-    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], odd: frozenset[int]) -> None:
-        """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `odd` are members of
-        the body, which are no text positions and are not stored."""
+    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], own: Set[int], odd: Set[int]) -> None:
+        """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `own` are the call's;
+        those at `odd` are members of the body, which are no text positions and are not stored."""
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
         sent, stored = redaction.sent, redaction.stored
-        own = set(range(len(texts))) - odd
         x.notes[STORED_TEXTS] = {texts[index].path: stored[index] for index in own & stored.keys()}
         # If nothing is sent, nothing else is stored whatever the rules keep.
         for index, new in {**sent, **(stored if x.refusal else {})}.items():

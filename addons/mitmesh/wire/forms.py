@@ -34,6 +34,8 @@ class Piece:
     text: str
     quoted: bool = False
     """Is it URL-encoded?"""
+    name: str = ""
+    """The field it is the value of."""
 
 
 class TextBody(Body):
@@ -50,6 +52,11 @@ class TextBody(Body):
     def changed(self) -> bool:
         """Was any text set that was not so before?"""
         return bool(self._new)
+
+    def name_of(self, path: Path) -> str:
+        """The field that the piece at `path` is the value of; empty where that is not known."""
+        index = path[0]
+        return self._pieces[index].name if isinstance(index, int) and index < len(self._pieces) else ""
 
     def set(self, path: Path, value: Any) -> None:
         """Put a text in the place of the piece at `path`. Raises BadPath for any other."""
@@ -104,9 +111,11 @@ def _fields(raw: bytes) -> list[Piece] | None:
     text, pieces, at = raw.decode(), [], 0
     for field in text.split("&"):
         name, sign, value = field.partition("=")
-        for start, said in ((at, name), (at + len(name) + len(sign), value)):
-            if said:
-                pieces.append(Piece(start, start + len(said), unquote_plus(said), quoted=True))
+        if name:
+            pieces.append(Piece(at, at + len(name), unquote_plus(name), quoted=True))
+        if value:
+            start = at + len(name) + len(sign)
+            pieces.append(Piece(start, start + len(value), unquote_plus(value), quoted=True, name=unquote_plus(name)))
         at += len(field) + 1
     return pieces
 
