@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -12,11 +13,15 @@ import pytest
 
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Action, Mode
+from mitmesh.guard import Guard
 from mitmesh.redaction.findings import FinderFailed
 from mitmesh.redaction.stored import WITHHELD
+from mitmesh.rules import Content
 from mitmesh.rules.pii import PiiAction
 from mitmesh.stages.redact import Redact
-from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
+from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS, answer_model, answer_texts, messages
+from mitmesh.store.keys import Hasher
+from mitmesh.store.rows import OUTCOME_COLUMNS, REQUEST_COLUMNS, outcome_columns, request_columns, word
 from redactions import FINDS, Finder, back_json, back_stream, exchange, rules, sent, stream_chunks
 
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -408,8 +413,6 @@ async def test_failing_finder(stage: Redact) -> None:
 
 async def test_stored_answer(stage: Redact) -> None:
     """What is stored of an answer has neither the caller's values, sent in clear, nor any others."""
-    import asyncio
-
     x = exchange("openai_chat", chat(f"{ANN}, my name is Ann"), rules_=rules(Mode.OBSERVE))
     await stage.request(x)
     back_json(stage, x, said(f"Ann ({ANN}) knows {BOB}"))
@@ -417,13 +420,62 @@ async def test_stored_answer(stage: Redact) -> None:
     await asyncio.to_thread(stage.settle, x)
     assert x.notes[STORED_ANSWER] == {0: "<PERSON_1> (<EMAIL_1>) knows <EMAIL>"}
     assert not stage.needs_settling(x)
-    stage.finder = Finder(fails=FinderFailed("died"))
+
+
+@pytest.mark.parametrize("error", [FinderFailed("died"), ValueError("a fault of ours"), KeyError("another")])
+@pytest.mark.parametrize("hook", ["find", "remembered"])
+async def test_answer_that_cannot_be_searched(stage: Redact, error: Exception, hook: str) -> None:
+    """Whatever keeps an answer from being searched, nothing of it is stored."""
     x = exchange("openai_chat", chat("hi"))
-    x.notes["redact"] = stage_state = type("S", (), {"settled": False, "values": {}, "table": None})()
-    back = said(BOB)
-    x.answer = x.dialect.read_answer(back)
+    await stage.request(x)
+    x.answer = x.dialect.read_answer(said(BOB) | {"model": "of bob@example.com"})
+
+    def fails(_: Any) -> Any:
+        raise error
+
+    setattr(stage.finder, hook, fails)
+    guard = Guard()
+    if guard.needs_settling(stage, x):
+        await asyncio.to_thread(guard.settle, stage, x)
+    guard.finish(stage, x)
+    assert guard.failures["redact"]
+    assert x.notes[STORED_ANSWER].get(0, BOB) == WITHHELD == answer_model(x)
+
+
+async def test_claims_of_an_answer(stage: Redact) -> None:
+    """A value in the model's name, in that of a tool, or in the word for an error is not stored either."""
+    call = {"id": "t", "type": "function", "function": {"name": "to bob@example.com", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "fine", "tool_calls": [call]}
+    choice = {"index": 0, "message": message, "finish_reason": BOB}
+    x = exchange("openai_chat", chat("hi"))
+    await stage.request(x)
+    x.answer = x.dialect.read_answer({"id": "c1", "model": "of bob@example.com", "choices": [choice]})
+    x.answer.error = "+49 30 1234567"
+    assert stage.needs_settling(x)
     await asyncio.to_thread(stage.settle, x)
-    assert stage_state.settled and x.notes[STORED_ANSWER].get(0, BOB) == WITHHELD
+    stored = answer_texts(x, Content.REDACTED, "now")
+    row = dict(zip(OUTCOME_COLUMNS, outcome_columns(x), strict=True))
+    assert (row["answer_model"], row["finish_reason"], row["error"]) == ("of <EMAIL>", "other", "other")
+    assert [text for _, text in messages(stored)] == ["fine", "to <EMAIL>\n{}"]
+
+
+async def test_claims_of_a_client(stage: Redact) -> None:
+    """Nor what a client's User-Agent, trace, or name of a conversation holds."""
+    x = exchange("openai_responses", {"model": "gpt-5", "input": "hi", "previous_response_id": f"resp {ANN}"})
+    x.user_agent, x.traceparent = f"agent/1 ({ANN})", f"00-{ANN}"
+    x.identity.attest("user_agent", tool="agent")
+    await stage.request(x)
+    row = dict(zip(REQUEST_COLUMNS, request_columns(x, Hasher(bytes(32))), strict=True))
+    assert row["user_agent"].startswith("agent/1 (<EMAIL_") and (row["traceparent"], row["tool"]) == (None, None)
+    assert row["history_at_provider"] and ANN not in str(row)
+
+
+def test_words_of_an_api() -> None:
+    """What may end an answer is kept as it is; what is no API's word is not."""
+    for word_ in ("stop", "MAX_TOKENS", "end_turn", "content_filter", "invalid_request_error", "429", None):
+        assert word(word_) == word_
+    for other in (ANN, "219-09-9998", "Ann Lee", "sk_live_abcd1234efgh5678", "", "x" * 65):
+        assert word(other) == "other"
 
 
 # --- what returns ---

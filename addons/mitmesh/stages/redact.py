@@ -21,7 +21,7 @@ from mitmesh.redaction.report import describe
 from mitmesh.redaction.restore import RestoreStream, restore_body
 from mitmesh.redaction.signing import CannotSign, is_signed, sign
 from mitmesh.redaction.sources import credentials
-from mitmesh.redaction.stored import Withheld, searched_answer, spoken, stored_answer
+from mitmesh.redaction.stored import SHORT, Spoken, Withheld, searched_answer, spoken, stored_answer
 from mitmesh.redaction.vault import Vault
 from mitmesh.rules import Content
 from mitmesh.stage import Stage
@@ -30,6 +30,8 @@ from mitmesh.store.keys import Hasher, load_key, make_folder
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
+    from mitmesh.dialects.base import Answer
+    from mitmesh.dialects.base import Path as Place
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
     from mitmesh.rules.pii_return import PiiOutput
@@ -37,9 +39,7 @@ if TYPE_CHECKING:
 
 _OFF_LOOP = 200_000
 """Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
-MODEL, SESSION = ("model",), ("session",)
-_NAME = 12
-"""Characters; in a shorter name there is no room for a value."""
+MODEL, SESSION, USER_AGENT = ("model",), ("session",), ("user_agent",)
 _ACTIONS = {"refuse": Action.REFUSE, "allow": Action.ALLOW}
 
 
@@ -90,7 +90,7 @@ class Redact(Stage):
 
     async def request(self, x: Exchange) -> None:
         """Replace what must not leave. A finder that fails raises, and the call is refused."""
-        x.notes[STORED_TEXTS] = Withheld()  # until all is well
+        x.notes[STORED_TEXTS] = x.notes[STORED_ANSWER] = Withheld()  # until all is well
         claims = _claims(x)
         self._withhold(x, claims)
         looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
@@ -125,7 +125,7 @@ class Redact(Stage):
         """Show no claim to audit and metrics before it was searched: the search may fail."""
         for claim in claims:
             if self.finder.remembered([claim.text]) != [[]]:
-                setattr(x.call, str(claim.path[0]), None)
+                _show(x, claim.path, None)
 
     async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
         if not texts:
@@ -162,11 +162,11 @@ class Redact(Stage):
         sent = {text.path: redaction.sent[index] for index, text in beside.items() if index in redaction.sent}
         for index, text in beside.items():
             new = redaction.stored.get(index) or redaction.sent.get(index)
-            if text.path == MODEL:
-                x.call.model = new or text.text
-            elif text.path == SESSION:  # a placeholder would be the same in other sessions
-                x.call.session = self._hash(text.text) if new else text.text
-        sent.pop(SESSION, None)
+            if text.path == SESSION and new:  # a placeholder would be the same in other sessions
+                new = self._hash(text.text)
+            _show(x, text.path, new or text.text)
+        for path in (SESSION, USER_AGENT):
+            sent.pop(path, None)
         if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
             x.body.set(MODEL, new)
         if sent and not x.refusal:
@@ -227,35 +227,34 @@ class Redact(Stage):
         return state.kept
 
     def needs_settling(self, x: Exchange) -> bool:
-        """Is there text of an answer to be stored that was not looked at? What the finder remembers is settled here."""
+        """Is there text of an answer to be shown or stored that was not looked at? What the finder remembers is settled here."""
         state: _State | None = x.notes.get(self.name)
-        if state is None or state.settled or not x.answer or not x.answer.parts:
+        if state is None or state.settled or not x.answer:
             return False
-        if x.rules.content(x.identity.team) is not Content.REDACTED:
-            return False
-        parts = spoken(x.answer)
+        parts = self._spoken(x, x.answer)
         found = self.finder.remembered([part.read for part in parts])
         if found is not None:
             state.settled = True
             x.notes[STORED_ANSWER] = stored_answer(parts, found, state.values)
         return found is None
 
+    def _spoken(self, x: Exchange, answer: Answer) -> list[Spoken]:
+        return spoken(answer, texts=x.rules.content(x.identity.team) is Content.REDACTED)
+
     def settle(self, x: Exchange) -> None:
         """Find out what is stored of the answer: without the caller's values, should some have been sent in clear, and
-        without any others. What cannot be searched is not stored."""
+        without any others. What cannot be searched, for whatever reason, stays withheld."""
         state: _State | None = x.notes.get(self.name)
         if state is None or not self.needs_settling(x):
             return
         state.settled = True
         assert x.answer and self._loop
-        x.notes[STORED_ANSWER] = searched_answer(spoken(x.answer), state.values, self.finder, self._loop)
+        x.notes[STORED_ANSWER] = searched_answer(self._spoken(x, x.answer), state.values, self.finder, self._loop)
 
     def finish(self, x: Exchange) -> None:
-        """An answer that was not settled is not stored; nor are claims of a call that ended before it came here."""
+        """Show no claims of a call that ended before it came here; an answer that was not settled is withheld."""
         if self.name not in x.notes:
             self._withhold(x, _claims(x))
-        if self.needs_settling(x):
-            x.notes[STORED_ANSWER] = Withheld()
 
     def health(self) -> dict[str, Any]:
         """Whether names of people can be found at all, which models are loaded, what failed."""
@@ -269,9 +268,20 @@ class Redact(Stage):
 
 
 def _claims(x: Exchange) -> list[Text]:
-    """The model's and the session's name, where there is room for a value in them."""
-    claims = ((MODEL, x.call.model), (SESSION, x.call.session))
-    return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > _NAME]
+    """What the client says of itself, and audit and metrics would show: the model's and the session's name, the tool
+    it is. Only where there is room for a value in it."""
+    claims = ((MODEL, x.call.model), (SESSION, x.call.session), (USER_AGENT, x.user_agent))
+    return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > SHORT]
+
+
+def _show(x: Exchange, path: Place, said: str | None) -> None:
+    """Let a claim be shown as this. A tool that a User-Agent with a value in it named is no tool's name."""
+    if path == USER_AGENT:
+        if said != x.user_agent and x.identity.sources.get("tool") == "user_agent":
+            x.identity.tool = x.identity.tool_version = None
+        x.user_agent = said
+    elif path in (MODEL, SESSION):
+        setattr(x.call, str(path[0]), said)
 
 
 class _Keeping:
