@@ -29,9 +29,9 @@ from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
 from mitmesh.store.keys import Hasher, load_key, make_folder
 
 if TYPE_CHECKING:
-    from mitmesh.exchange import Exchange
     from mitmesh.dialects.base import Answer
     from mitmesh.dialects.base import Path as Place
+    from mitmesh.exchange import Exchange
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
     from mitmesh.rules.pii_return import PiiOutput
@@ -227,7 +227,7 @@ class Redact(Stage):
         return state.kept
 
     def needs_settling(self, x: Exchange) -> bool:
-        """Is there text of an answer to be shown or stored that was not looked at? What the finder remembers is settled here."""
+        """Is there text of an answer to be shown or stored that was not looked at? What is remembered is settled here."""
         state: _State | None = x.notes.get(self.name)
         if state is None or state.settled or not x.answer:
             return False
