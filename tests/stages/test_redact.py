@@ -129,6 +129,11 @@ async def test_names_in_tool_inputs(stage: Redact) -> None:
          b'{"q": "<EMAIL_1>"}\n{"q": "<EMAIL_2>"}\n'),
         (b"mail=ann%40example.com&x=1", "application/x-www-form-urlencoded", b"mail=%3CEMAIL_1%3E&x=1"),
         (b"write to ann@example.com", "text/plain", b"write to <EMAIL_1>"),
+        (b"to ann\xff@exam\xc2ple.com\xfe and bob@example.com", "text/plain", b"to <EMAIL_1> and <EMAIL_2>"),
+        (b"mail=ann%FF%40example.com", "application/x-www-form-urlencoded", b"mail=%3CEMAIL_1%3E"),
+        (b"\x1b[31mann@\x1b[1mexample.com\x1b[0m\xff", "text/plain", b"<EMAIL_1>"),
+        (b"caf\xe9 \x1b[1mann@example.com: \x1b[0m", "text/plain", b"caf\xe9 <EMAIL_1>: \x1b[0m"),
+        ("jos\u00e9 ann@example.com".encode("utf-16"), "text/plain", "jos\u00e9 <EMAIL_1>".encode("utf-16")),
     ],
 )  # fmt: skip
 async def test_no_json(stage: Redact, raw: bytes, kind: str, left: bytes) -> None:

@@ -227,7 +227,7 @@ class Redact(Stage):
         return state.kept
 
     def needs_settling(self, x: Exchange) -> bool:
-        """Is there text of an answer to be shown or stored that was not looked at? What is remembered is settled here."""
+        """Is there text of an answer to be shown or stored that was not looked at? What is remembered, it settles."""
         state: _State | None = x.notes.get(self.name)
         if state is None or state.settled or not x.answer:
             return False
