@@ -150,6 +150,10 @@ async def test_no_json(stage: Redact, raw: bytes, kind: str, left: bytes) -> Non
         ("/v1/users/ann@example.com/x", "/v1/users/%3CEMAIL_1%3E/x"),
         ("/v1/users/ann%40example.com?x", "/v1/users/%3CEMAIL_1%3E?x"),
         ("/v1/other?a=b%2Fc&d", "/v1/other?a=b%2Fc&d"),
+        ("/v1/other?ann@example.com=1&%2B49+30+1234567", "/v1/other?%3CEMAIL_1%3E=1&%3CPHONE_1%3E"),
+        ("/v1/other?a+b=c+ann%2540example.com", "/v1/other?a+b=c+%3CEMAIL_1%3E"),
+        ("/v1/other/sk-12345678/+49301234567", "/v1/other/%3CSECRET_1%3E/%3CPHONE_1%3E"),
+        ("/v1/other?key=ann@example.com&key=%2B49301234567", "/v1/other?key=%3CEMAIL_1%3E&key=%3CPHONE_1%3E"),
     ],
 )
 async def test_url(stage: Redact, path: str, left: str) -> None:
