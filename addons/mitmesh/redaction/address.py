@@ -19,7 +19,7 @@ _WORDS = frozenset({
     "model", "invoke", "generate", "cachedContents",
 })  # fmt: skip
 """Segments that APIs have: no rule of an operator for a word may take them out."""
-_PLUS = re.compile(r"\+(?!\d{7})")
+_PLUS = re.compile(r"\+(?!\d{7})|(?<=[^=])\+")
 _MOST = 100
 """Parameters, or segments, that are read; a URL with more is refused, for nobody means to send that."""
 _ENCODED = 3
