@@ -330,8 +330,8 @@ async def test_value_as_json_in_a_text(stage: Redact) -> None:
 
 
 THINKING = [
-    {"type": "thinking", "thinking": f"about {ANN}", "signature": f"sig{ANN}"},
-    {"type": "redacted_thinking", "data": ANN},
+    {"type": "thinking", "thinking": f"about {ANN}", "signature": "c2lnbmVk/+="},
+    {"type": "redacted_thinking", "data": "ZW5jcnlwdGVk"},
     {"type": "text", "text": "ok"},
 ]
 
@@ -342,6 +342,42 @@ async def test_thinking_is_never_touched(stage: Redact) -> None:
     x = exchange("anthropic", {"model": "m", "max_tokens": 1, "messages": messages})
     await stage.request(x)
     assert json.loads(sent(x))["messages"] == [{"role": "user", "content": "<EMAIL_1>"}, messages[1]]
+
+
+UNSIGNED: list[tuple[str, Any]] = [
+    ("anthropic", {"role": "user", "content": [{"type": "thinking", "thinking": ANN, "signature": "c2ln"}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "thinking", "thinking": ANN}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "thinking", "thinking": ANN, "signature": ANN}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "thinking", "signature": "c2ln", "note": ANN}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "redacted_thinking", "data": ANN}]}),
+    ("anthropic", {"role": "user", "content": [{"type": "text", "text": "hi", "signature": "sk-abcdefghijk"}]}),
+    ("anthropic", {"role": "user", "content": [{"type": "unheard of", "encrypted_content": "sk-abcdefghijk"}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "text", "text": "hi", "signature": "sk-abcdefghi"}]}),
+    ("anthropic", {"role": "user", "content": [
+        {"type": "document", "source": {"type": "base64", "media_type": "text/plain", "data": f"to {ANN}"}}]}),
+    ("anthropic", {"role": "user", "content": [
+        {"type": "image", "source": {"type": "url", "url": f"data:text/plain,{ANN}"}}]}),
+    ("openai_chat", {"role": "user", "content": [{"type": "text", "text": "hi", "signature": "sk-abcdefghijk"}]}),
+    ("openai_chat", {"role": "user", "content": "hi", "encrypted_content": "sk-abcdefghijk"}),
+    ("openai_chat", {"role": "user", "content": "hi", "thinking": ANN}),
+    ("openai_chat", {"role": "assistant", "content": "hi", "signature": ANN}),
+    ("openai_chat", {"role": "user", "content": "hi", "thinking_blocks": [{"thinking": ANN, "signature": "c2ln"}]}),
+    ("openai_chat", {"role": "assistant", "content": "hi", "thinking_blocks": [{"thinking": ANN, "signature": ANN}]}),
+    ("openai_responses", {"type": "compaction", "encrypted_content": ANN}),
+    ("openai_responses", {"role": "user", "content": [{"type": "input_text", "signature": "sk-abcdefghijk"}]}),
+    ("gemini", {"role": "user", "parts": [{"text": "hi", "thoughtSignature": "sk-abcdefghijk"}]}),
+    ("gemini", {"role": "model", "parts": [{"text": "hi", "thoughtSignature": ANN}]}),
+    ("gemini", {"role": "user", "parts": [{"inlineData": {"mimeType": "text/plain", "data": ANN}}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "message"), UNSIGNED)
+async def test_only_the_provider_signs(stage: Redact, dialect: str, message: Any) -> None:
+    """What calls itself signed or encrypted is read, unless it lies in the provider's own message and looks so."""
+    key = {"gemini": "contents", "openai_responses": "input"}.get(dialect, "messages")
+    x = exchange(dialect, {"model": "m", "max_tokens": 1, key: [message]})
+    await stage.request(x)
+    assert ANN.encode() not in sent(x) and b"sk-abc" not in sent(x)
 
 
 # --- what is done: type, provenance, identity, mode ---
