@@ -770,6 +770,133 @@ async def test_not_kept_when_not_stored(stage: Redact) -> None:
     assert await stage.vault.load("k", "r1") is None
 
 
+# --- what the provider keeps ---
+
+UPLOAD = (
+    b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n'
+    b"Content-Type: text/plain\r\n\r\nboss: %s\r\n--B--\r\n"
+)
+
+
+async def ask(
+    stage: Redact, dialect: str, path: str, doc: Any, answer: Any = None, key: str = "k", method: str = "POST"
+) -> tuple[str, Any]:
+    """One call: what leaves, and what the client reads of the answer."""
+    kind = "multipart/form-data; boundary=B" if isinstance(doc, bytes) and doc else "application/json"
+    x = exchange(dialect, b"" if doc is None else doc, path, content_type=kind)
+    x.credential, x.method = key, method
+    await stage.request(x)
+    left = sent(x).decode() if x.body else ""
+    return left, back_json(stage, x, answer) if answer is not None else None
+
+
+def names(text: str) -> list[str]:
+    """The placeholders in a text."""
+    return re.findall(r"<[A-Z]+_[0-9]+>", text)
+
+
+def thread_message(text: str) -> dict[str, Any]:
+    return {"id": "msg_1", "object": "thread.message", "content": [{"type": "text", "text": {"value": text}}]}
+
+
+@pytest.mark.parametrize("dialect", ["openai_responses", "openai_chat"])
+async def test_file_beside_other_texts(stage: Redact, dialect: str) -> None:
+    """A name in a file is not taken for another's in the call that refers to it, and both are restored."""
+    left, _ = await ask(stage, "generic", "/v1/files", UPLOAD % ANN.encode(), {"id": "file-1", "object": "file"})
+    [boss] = names(left)
+    if dialect == "openai_chat":
+        part = [{"type": "file", "file": {"file_id": "file-1"}}, {"type": "text", "text": f"{BOB} asks"}]
+        doc: Any = chat(part)
+        answer = said(f"{boss} is whom <EMAIL_1> looks for")
+    else:
+        part = [{"type": "input_file", "file_id": "file-1"}, {"type": "input_text", "text": f"{BOB} asks"}]
+        doc = responses([{"role": "user", "content": part}])
+        answer = output(f"{boss} is whom <EMAIL_1> looks for", "r1")
+    left, back = await ask(stage, dialect, "", doc, answer)
+    assert names(left) != [boss] and ANN in str(back) and BOB not in str(back)
+    left, back = await ask(stage, dialect, "", doc, answer, key="another caller's")
+    assert ANN not in str(back)
+
+
+async def test_two_files(stage: Redact) -> None:
+    """Each file has its own names."""
+    one, _ = await ask(stage, "generic", "/v1/files", UPLOAD % ANN.encode(), {"id": "file-1"})
+    two, _ = await ask(stage, "generic", "/v1/files", UPLOAD % BOB.encode(), {"id": "file-2"})
+    parts = [{"type": "file", "file": {"file_id": each}} for each in ("file-1", "file-2")]
+    _, back = await ask(stage, "openai_chat", "", chat(parts), said(f"{names(one)[0]} and {names(two)[0]}"))
+    assert back["choices"][0]["message"]["content"] == f"{ANN} and {BOB}"
+
+
+async def test_conversation_items(stage: Redact) -> None:
+    """A conversation's names go on from call to call, whichever path adds to it."""
+    item = {"type": "message", "role": "user", "content": ANN}
+    left, _ = await ask(stage, "generic", "/v1/conversations", {"items": [item]}, {"id": "conv_1"})
+    assert names(left) == ["<EMAIL_1>"]
+    left, back = await ask(
+        stage, "openai_responses", "", responses(BOB, conversation="conv_1"), output("<EMAIL_1> <EMAIL_2>", "r1")
+    )
+    assert names(left) == ["<EMAIL_2>"] and f"{ANN} {BOB}" in str(back)
+    item["content"] = "carl@example.com"
+    left, back = await ask(stage, "generic", "/v1/conversations/conv_1/items", {"items": [item]}, {"data": []})
+    assert names(left) == ["<EMAIL_3>"]
+    _, back = await ask(stage, "generic", "/v1/conversations/conv_1/items", None, {"data": [{"x": "<EMAIL_3>"}]})
+    assert back["data"][0]["x"] == "carl@example.com"
+    left, _ = await ask(stage, "generic", "/v1/conversations/unknown/items", {"items": [item]}, {"data": []})
+    assert int(names(left)[0][7:-1]) >= 10_000
+
+
+async def test_threads(stage: Redact) -> None:
+    """The same for threads, and for what is added when no answer came."""
+    message = {"role": "user", "content": ANN}
+    await ask(stage, "generic", "/v1/threads", {"messages": [message]}, {"id": "thread_1"})
+    left, _ = await ask(stage, "generic", "/v1/threads/thread_1/messages", {"role": "user", "content": BOB})
+    assert names(left) == ["<EMAIL_2>"]
+    _, back = await ask(
+        stage, "generic", "/v1/threads/thread_1/messages", None, {"data": [thread_message("<EMAIL_1> <EMAIL_2>")]}
+    )
+    assert f"{ANN} {BOB}" in str(back)
+
+
+async def test_cached_contents(stage: Redact) -> None:
+    """What Gemini keeps to be put before a call has the first numbers, the call the next."""
+    kept = {"model": "models/m", "contents": [{"role": "user", "parts": [{"text": f"{ANN} is the boss"}]}]}
+    await ask(stage, "gemini", "/v1beta/cachedContents", kept, {"name": "cachedContents/abc"})
+    doc = {"cachedContent": "cachedContents/abc", "contents": [{"role": "user", "parts": [{"text": BOB}]}]}
+    answer = {"candidates": [{"content": {"role": "model", "parts": [{"text": "<EMAIL_1> <EMAIL_2>"}]}}]}
+    left, back = await ask(stage, "gemini", "", doc, answer)
+    assert names(left) == ["<EMAIL_2>"] and f"{ANN} {BOB}" in str(back)
+
+
+async def test_stored_items(stage: Redact) -> None:
+    """What a provider gives back of its own is restored: an answer's input, a stored chat."""
+    await ask(stage, "openai_responses", "", responses(ANN), output("<EMAIL_1>", "resp_1"))
+    items = {"data": [{"type": "message", "content": [{"type": "input_text", "text": "<EMAIL_1>"}]}]}
+    _, back = await ask(stage, "openai_responses", "/v1/responses/resp_1/input_items", None, items, method="GET")
+    assert ANN in str(back)
+    await ask(stage, "openai_chat", "", chat(ANN, store=True), {**said("hi"), "id": "chatcmpl-1"})
+    _, back = await ask(stage, "openai_chat", "/v1/chat/completions/chatcmpl-1", None, said("<EMAIL_1>"), method="GET")
+    assert ANN in str(back)
+    _, back = await ask(stage, "generic", "/v1/chat/completions/chatcmpl-1", None, said("<EMAIL_1>"), key="other")
+    assert ANN not in str(back)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_batch_results(stage: Redact, size: int) -> None:
+    """A batch's results and a file's content come as text."""
+    left, _ = await ask(stage, "generic", "/v1/files", UPLOAD % ANN.encode(), {"id": "file-1"})
+    name = names(left)[0]
+    await ask(stage, "generic", "/v1/batches", {"input_file_id": "file-1"}, {"id": "batch_1"})
+    await ask(stage, "generic", "/v1/batches/batch_1", None, {"id": "batch_1", "output_file_id": "file-9"})
+    x = exchange("generic", b"", "/v1/files/file-9/content")
+    x.credential = "k"
+    await stage.request(x)
+    rewrite = stage.text(x)
+    assert rewrite
+    raw = f'{{"a": "to {name}"}}\n'.encode()
+    back = b"".join([rewrite.feed(raw[at : at + size]) for at in range(0, len(raw), size)]) + rewrite.end()
+    assert back == f'{{"a": "to {ANN}"}}\n'.encode()
+
+
 # --- signed bodies ---
 
 AUTHORIZATION = (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
@@ -16,9 +18,11 @@ from mitmesh.redaction.members import members, woven, write_members
 from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
+from mitmesh.redaction.references import MOST, References, bare, made, merged, references
 from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
 from mitmesh.redaction.report import describe
 from mitmesh.redaction.restore import RestoreStream, restore_body
+from mitmesh.redaction.restoretext import RestoreText
 from mitmesh.redaction.signing import CannotSign, is_signed, sign
 from mitmesh.redaction.sources import credentials
 from mitmesh.redaction.stored import SHORT, Spoken, Withheld, searched_answer, spoken, stored_answer
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
     from mitmesh.rules.pii_return import PiiOutput
-    from mitmesh.stage import Transform
+    from mitmesh.stage import Rewrite, Transform
 
 _OFF_LOOP = 200_000
 """Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
@@ -100,26 +104,38 @@ class Redact(Stage):
             said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
             look = said, rule
-        history = x.call.history_at_provider
-        caller = x.identity.key or x.credential or x.client
-        known = await self.vault.load(caller, history) if history else None
-        names = self.vault.fresh(history) if history and known is None else Names(known)
+        refers, caller = references(x), x.identity.key or x.credential or x.client
+        known, names = await self._known(x, refers, caller)
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
         beside = [*address.said(x.path), *claims]
         redaction = await self._redaction(x, [*texts, *beside], names)
-        table = Table({**(known or {}), **redaction.table})
+        table = Table({**known, **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
             state.structured = x.dialect.structured(doc)
-            if x.dialect.keeps(doc) or history:
-                state.caller, state.conversation = caller, [history] if history else []
+            if x.dialect.keeps(doc) or refers.grows or x.operation is Operation.OTHER:
+                state.caller, state.conversation = caller, refers.grows
+                self.vault.save(caller, refers.grows, table.values)  # the answer may never come
         x.notes[self.name] = state
         self._write(x, redaction, texts, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
+
+    async def _known(self, x: Exchange, refers: References, caller: str) -> tuple[dict[str, str], Names]:
+        """The names that texts at the provider have to which this call refers, and those it goes on with."""
+        entries = [await self.vault.load(caller, each) for each in refers.all[:MOST]]
+        known, unsure = merged([entry for entry in entries if entry is not None])
+        first = 1
+        if refers.is_upload and x.body:
+            first = self.vault.fresh(hashlib.blake2b(x.body.raw).hexdigest())
+        elif refers.grows and None in entries[: len(refers.grows)]:
+            first = self.vault.fresh(refers.grows[0])
+        names = Names(known, first)
+        names.reserve(unsure)
+        return known, names
 
     def _withhold(self, x: Exchange, claims: Sequence[Text]) -> None:
         """Show no claim to audit and metrics before it was searched: the search may fail."""
@@ -208,7 +224,7 @@ class Redact(Stage):
         if state is None or not state.table:
             return None
         restore = RestoreStream(x.dialect, state.table, structured=state.structured)
-        return _Keeping(restore, lambda: self._keep(x, state)) if state.caller else restore
+        return _Keeping(restore, lambda doc: self._keep(x, state, doc)) if state.caller else restore
 
     def response(self, x: Exchange) -> None:
         """The same for a JSON answer; and remember the names where the conversation can go on at the provider."""
@@ -217,13 +233,23 @@ class Redact(Stage):
             return
         self._keep(x, state)
         if x.answer_body:
-            restore_body(x.answer_body, x.dialect, state.table, structured=state.structured)
+            # What is no answer to a chat (a list of messages) has its own shape: there every string is a text.
+            dialect = DIALECTS["generic"] if x.operation is Operation.OTHER else x.dialect
+            restore_body(x.answer_body, dialect, state.table, structured=state.structured)
 
-    def _keep(self, x: Exchange, state: _State) -> bool:
-        """Keep the names for later calls, once the answer's id is known; true when that is done."""
-        if not state.kept and state.caller and x.answer and x.answer.id:
-            self.vault.save(state.caller, [x.answer.id, *state.conversation], state.table.values)
-            state.kept = True
+    def text(self, x: Exchange) -> Rewrite | None:
+        """The same for an answer that is a text: a file's content, the results of a batch."""
+        state: _State | None = x.notes.get(self.name)
+        return RestoreText(state.table) if state and state.table else None
+
+    def _keep(self, x: Exchange, state: _State, doc: Any = None) -> bool:
+        """Keep the names for later calls, once the answer's ids are known; true when that is done."""
+        if not state.kept and state.caller:
+            ids = {bare(x.answer.id)} if x.answer and x.answer.id else set()
+            ids |= set(made(x.answer_body.doc if x.answer_body else doc))
+            if ids:
+                self.vault.save(state.caller, ids - set(state.conversation), state.table.values)
+                state.kept = True
         return state.kept
 
     def needs_settling(self, x: Exchange) -> bool:
@@ -289,13 +315,13 @@ class _Keeping:
 
     __slots__ = ("_done", "_inner", "_keep")
 
-    def __init__(self, inner: Transform, keep: Callable[[], bool]) -> None:
+    def __init__(self, inner: Transform, keep: Callable[[Any], bool]) -> None:
         self._inner, self._keep = inner, keep
         self._done = False
 
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
         """See Transform."""
-        self._done = self._done or self._keep()
+        self._done = self._done or self._keep(doc)
         return self._inner.event(event, doc)
 
     def end(self) -> Sequence[Event]:
