@@ -41,8 +41,9 @@ if TYPE_CHECKING:
     from mitmesh.rules.pii_return import PiiOutput
     from mitmesh.stage import Rewrite, Transform
 
-_OFF_LOOP = 200_000
-"""Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
+_OFF_LOOP, _MANY = 200_000, 100
+"""Characters of a call's texts, and findings in them; with more they are rewritten in a thread: that takes more than
+a millisecond."""
 MODEL, SESSION, USER_AGENT = ("model",), ("session",), ("user_agent",)
 _ACTIONS = {"refuse": Action.REFUSE, "allow": Action.ALLOW}
 
@@ -109,7 +110,7 @@ class Redact(Stage):
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
         beside = [*address.said(x.path), *claims]
-        redaction = await self._redaction(x, [*texts, *beside], names)
+        redaction, large = await self._redaction(x, [*texts, *beside], names)
         table = Table({**known, **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
@@ -118,7 +119,10 @@ class Redact(Stage):
                 state.caller, state.conversation = caller, refers.grows
                 self.vault.save(caller, refers.grows, table.values)  # the answer may never come
         x.notes[self.name] = state
-        self._write(x, redaction, texts, odd)
+        if large:
+            await asyncio.to_thread(self._write, x, redaction, texts, odd)
+        else:
+            self._write(x, redaction, texts, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
@@ -143,15 +147,16 @@ class Redact(Stage):
             if self.finder.remembered([claim.text]) != [[]]:
                 _show(x, claim.path, None)
 
-    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
+    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> tuple[Redaction, bool]:
+        """What becomes of the texts; and is that so much that it must not be written on the event loop?"""
         if not texts:
-            return Redaction()
+            return Redaction(), False
         views = views_of(texts)
         found = await self.finder.find(as_read(texts, views))
         policy = Policy(x.rules, x.identity, x.provider)
         task = (texts, views, found, policy, names, self._hash)
-        large = sum(len(text.text) for text in texts) > _OFF_LOOP
-        return await asyncio.to_thread(redact, *task) if large else redact(*task)
+        large = sum(len(text.text) for text in texts) > _OFF_LOOP or sum(map(len, found)) > _MANY
+        return (await asyncio.to_thread(redact, *task) if large else redact(*task)), large
 
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
@@ -172,6 +177,7 @@ class Redact(Stage):
             for index in own & sent.keys():
                 x.body.set(texts[index].path, sent[index])
             write_members(x.body, texts, {index: sent[index] for index in odd & sent.keys()})
+            x.body.render()  # it keeps the bytes
 
     def _write_beside(self, x: Exchange, redaction: Redaction, beside: dict[int, Text]) -> None:
         """The same for what is said besides the body: the URL, and claims that audit and metrics would show."""
