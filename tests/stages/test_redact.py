@@ -14,7 +14,7 @@ import pytest
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Action, Mode
 from mitmesh.guard import Guard
-from mitmesh.redaction.findings import FinderFailed
+from mitmesh.redaction.findings import FinderFailed, TooMuch
 from mitmesh.redaction.stored import WITHHELD
 from mitmesh.rules import Content
 from mitmesh.rules.pii import PiiAction
@@ -453,6 +453,16 @@ async def test_failing_finder(stage: Redact) -> None:
     x = exchange("openai_chat", chat(ANN))
     with pytest.raises(FinderFailed):
         await stage.request(x)
+    assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
+
+
+async def test_too_large(stage: Redact) -> None:
+    """What would only run out of its time is refused at once, not to be tried again, and nothing of it is stored."""
+    stage.finder = Finder(fails=TooMuch("it has 9 new characters, of at most 5 (new_characters)"))
+    x = exchange("openai_chat", chat(ANN), rules_=rules(Mode.OBSERVE))
+    await stage.request(x)
+    assert x.refusal and (x.refusal.status, x.refusal.retry_after) == (413, None)
+    assert "new_characters" in x.refusal.reason and "rules/pii.yaml" in x.refusal.reason
     assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
 
 

@@ -14,6 +14,7 @@ from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
+from mitmesh.redaction.findings import TooMuch
 from mitmesh.redaction.members import members, woven, write_members
 from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
@@ -110,7 +111,13 @@ class Redact(Stage):
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc))
         beside = [*address.said(x.path), *claims]
-        redaction, large = await self._redaction(x, [*texts, *beside], names)
+        try:
+            redaction, large = await self._redaction(x, [*texts, *beside], names)
+        except TooMuch as error:
+            said = f"The call is too large to be searched for personal data: {error}. Send less at once, or have the "
+            said += "operator raise that limit of `finder` in rules/pii.yaml."
+            x.refuse(self.name, "pii.too_large", said, mode=Mode.ENFORCE, status=413, type="too_large")
+            return
         table = Table({**known, **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
