@@ -75,5 +75,20 @@ def _stands(text: str, form: str, at: int) -> bool:
     return at >= 0 and text.startswith(form, at)
 
 
+def said_before(text: str, value: str) -> bool:
+    """Does the value stand in the text by itself, and not as a part of a longer address, name or number?"""
+    at = text.find(value)
+    while at >= 0:
+        if not (_goes_on(text[max(0, at - 2) : at][::-1]) or _goes_on(text[at + len(value) : at + len(value) + 2])):
+            return True
+        at = text.find(value, at + 1)
+    return False
+
+
+def _goes_on(beside: str) -> bool:
+    """Do the two characters beside a value (the nearer one first) belong to the same word?"""
+    return bool(beside) and (_is_word(beside[0]) or (beside[0] in ".-+@" and _is_word(beside[1:])))
+
+
 def _is_word(char: str) -> bool:
     return char.isalnum() or char == "_"

@@ -99,7 +99,8 @@ class Redact(Stage):
         x.notes[STORED_TEXTS] = x.notes[STORED_ANSWER] = Withheld()  # until all is well
         claims = _claims(x)
         self._withhold(x, claims)
-        looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
+        asks = x.operation is Operation.CHAT or not x.dialect.native
+        looked_at = asks and x.body and not x.local  # what we say ourselves is no news
         look = None
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
             views = views_of(x.call.texts)
