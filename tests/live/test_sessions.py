@@ -88,11 +88,13 @@ def test_bounded() -> None:
 def test_sessions_of_two_callers() -> None:
     """A session's name is a claim: with another caller it is another session."""
     sessions = Sessions()
-    for client in ("10.0.0.1", "10.0.0.2", "10.0.0.1"):
+    callers = [("10.0.0.1", "sk-1"), ("10.0.0.2", "sk-1"), ("10.0.0.1", "sk-1"), ("10.0.0.1", "sk-2")]
+    for client, credential in callers:
         x = answered(exchange(session="s1"))
-        x.client = client
+        x.client, x.credential = client, credential
         sessions.end(x)
-    assert sorted(row["calls"] for row in sessions.now([])) == [1, 2]
+    assert sorted(row["calls"] for row in sessions.now([])) == [1, 1, 2]
+    assert "sk-" not in repr(sessions.__dict__)
 
 
 def test_what_is_served_here_costs_nothing() -> None:

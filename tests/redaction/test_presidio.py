@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from presidio_analyzer import LemmaContextAwareEnhancer
 
@@ -53,6 +53,7 @@ def test_tokens_are_made_only_when_asked_for() -> None:
     assert next(iter(engine.process_batch(["a b"], "en")))[1].lemmas == ["a", "b"]
 
 
+@settings(deadline=None)  # the first one loads the tokenizer
 @given(st.lists(st.sampled_from(["a", "lic ", "123", ", ", " word", "\n", "é "]), min_size=1, max_size=30).map("".join))
 def test_context_as_presidio_has_it(text: str) -> None:
     """What is looked up faster is the same token, and the same context."""

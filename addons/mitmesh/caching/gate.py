@@ -202,3 +202,9 @@ def required(both: int) -> float:
     """The least cosine by how many content words both have; more words shared, less is asked."""
     steps: list[float] = table()["least_cosine"]
     return steps[min(max(both, 1), len(steps)) - 1]
+
+
+def least() -> float:
+    """No lower cosine will ever do."""
+    steps: list[float] = table()["least_cosine"]
+    return min(steps)

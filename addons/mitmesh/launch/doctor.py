@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mitmesh.launch import LaunchError, environment, home, install, probe, ready, trust
+from mitmesh.launch import LaunchError, environment, home, install, printable, probe, ready, trust
 from mitmesh.launch.watch import watched
 
 CLOCK = 120
@@ -30,7 +30,8 @@ class Finding:
 
     def __str__(self) -> str:
         mark = {True: "ok  ", False: "FAIL", None: "note"}[self.well]
-        return f"{mark}  {self.layer:<10}{self.said}" + (f"\n      next      {self.step}" if self.step else "")
+        said = f"{mark}  {self.layer:<10}{printable(self.said)}"
+        return said + (f"\n      next      {printable(self.step)}" if self.step else "")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mitmesh.launch import ROOT, LaunchError, home
+from mitmesh.launch import ROOT, LaunchError, home, printable
 from mitmesh.quotas import opening, words
 from mitmesh.quotas.ledger import ALL, Grant, Ledger, LedgerAway
 from mitmesh.quotas.rows import Row, rows
@@ -34,7 +34,7 @@ def table(found: Sequence[Row]) -> str:
     lines = [head, *(_cells(row) for row in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     text = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
-    return "\n".join(map(_printable, text))
+    return "\n".join(map(printable, text))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -127,12 +127,7 @@ def _said(grant: Grant, unit: str) -> str:
     until = f"{datetime.fromtimestamp(grant.expires, UTC):%Y-%m-%d %H:%M} UTC"
     whose = "each" if grant.subject == ALL else words.whose(grant.subject)
     more = f"{words.number(unit, grant.amount)} more of {grant.limit} for {whose} until {until}"
-    return _printable(f"grant {grant.id}: {more}, by {grant.by}: {grant.reason}")
-
-
-def _printable(text: str) -> str:
-    """What callers are called, and what people wrote, cannot steer the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return printable(f"grant {grant.id}: {more}, by {grant.by}: {grant.reason}")
 
 
 async def _main(options: argparse.Namespace) -> str:

@@ -61,7 +61,7 @@ class Sessions:
     """Remembers the sums of ended calls; the running ones are asked for when somebody looks."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str | None, ...], Session] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], Session] = OrderedDict()
 
     def end(self, x: Exchange) -> None:
         """A call ended."""
@@ -74,7 +74,7 @@ class Sessions:
         """All sessions with what has streamed of their running calls, those that run first, then the latest first.
 
         A running call's numbers are the provider's so far, or estimated from characters."""
-        open_sums: dict[tuple[str | None, ...], Sum] = {}
+        open_sums: dict[tuple[object, ...], Sum] = {}
         for x in running:
             total = open_sums.setdefault(_key(x), Sum())
             total.calls += 1
@@ -116,10 +116,11 @@ def so_far(x: Exchange) -> tuple[Usage | None, int | None]:
     return usage, cost
 
 
-def _key(x: Exchange) -> tuple[str | None, ...]:
-    """A session: who calls, and what the client calls it. The name alone is a claim: others could make it too."""
-    who = x.identity
-    return who.team, who.user, who.tool, x.client, x.call.session and x.call.session[:200]
+def _key(x: Exchange) -> tuple[object, ...]:
+    """A session: who calls, and what the client calls it. The name alone is a claim: others could make it too. Of a
+    credential only this process's hash is kept."""
+    who, shown = x.identity, x.credential and hash(x.credential)
+    return who.team, who.user, who.tool, who.key, shown, x.client, x.call.session and x.call.session[:200]
 
 
 def _row(known: Session, running: Sum | None) -> dict[str, Any]:

@@ -168,10 +168,11 @@ class _Look:
             raw = await _read(answer)
             try:
                 body = Body(raw, json.loads(raw.decode()))
-                await self.mask(body)
             except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
                 return [head, await self._text(raw, answer.headers.get("content-type", ""))]
-        except ValueError:  # nobody can say what is in it; that it failed can be said all the same
+            await self.mask(body)
+            return [head, body.render()]
+        except ValueError:  # nobody can say what is in it, or write it again; that it failed can be said all the same
             status = answer.status if answer.status >= 400 else 502
             return [Head(status), self.refusal(status, "unreadable", "The provider's answer could not be searched.")]
         except _Refused:
@@ -179,7 +180,6 @@ class _Look:
             return [Head(403), self.refusal(403, "personal_data", said)]
         except FinderFailed:
             return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
-        return [head, body.render()]
 
     async def _text(self, raw: bytes, kind: str) -> bytes:
         """An answer that is no JSON: a text is searched; bytes (a sound, a picture) pass where no chat is asked for.

@@ -45,7 +45,7 @@ _ENDPOINTS = {
 }
 
 
-_HELD = frozenset({"entries", "memory_entries", "memory_bytes", "flights", "vectors"})
+_HELD = frozenset({"entries", "memory_entries", "memory_bytes", "flights", "vectors", "semantic_up"})
 """What the cache holds now, of its numbers; the others only grow."""
 
 
