@@ -318,7 +318,10 @@ class Exchange:
     @property
     def refusal(self) -> Verdict | None:
         """The verdict that keeps it from being forwarded, if any."""
-        return next((verdict for verdict in self.verdicts if verdict.refuses), None)
+        for verdict in self.verdicts:  # asked many times in each call: no generator for it
+            if verdict.refuses:
+                return verdict
+        return None
 
     def decide(self, stage: str, action: Action, rule_id: str, reason: str, **rest: Any) -> Verdict:
         """Record a verdict; `mode` (default: the rules' own) and the refusal's fields by keyword.

@@ -110,6 +110,12 @@ class Cache(_Model):
         default_factory=CacheNormalise, description="Differences of form that make no other call of it."
     )
     semantic: CacheSemantic = Field(default_factory=CacheSemantic, description="Answers found by meaning.")
+    vendor: bool = Field(
+        default=False,
+        description="Set breakpoints (`cache_control`) of Anthropic's own prompt cache where tools, system prompt or "
+        "history come again within five minutes: at most four with the client's own, behind those, in metered calls "
+        "to Anthropic, Vertex and Azure, never in a signed one.",
+    )
     tenant: Literal["team", "namespace"] = Field(
         default="team",
         description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or default does "

@@ -110,7 +110,7 @@ class Cache(Stage):
             reason = "switched off by X-Mesh-Cache"
         elif not rules.exact:
             reason = "switched off by rules/cache.yaml"
-        elif any(_skipped(x, skip) for skip in rules.skip):
+        elif any(skipped(x, skip) for skip in rules.skip):
             reason = "left alone by rules/cache.yaml"
         if reason is None and (reason := off_for(x, rules)) is None:
             assert x.body
@@ -290,6 +290,7 @@ def vendor_saved(x: Exchange) -> int | None:
     used, model = x.usage, x.call.model
     if (
         x.cost is None
+        or x.billing not in (Billing.METERED, Billing.UNKNOWN)
         or used is None
         or model is None
         or not (used.cache_read or used.cache_write_5m + used.cache_write_1h)
@@ -324,7 +325,8 @@ def normal_of(rules: Rules) -> Normal | None:
     return partial(normalise, rules=Normalise(**switches)) if any(switches.values()) else None
 
 
-def _skipped(x: Exchange, skip: CacheSkip) -> bool:
+def skipped(x: Exchange, skip: CacheSkip) -> bool:
+    """Is it a call that this rule leaves alone?"""
     who = x.identity
     known = {"team": who.team, "namespace": who.namespace, "user": who.user, "tool": who.tool, "provider": x.provider}
     if any(wanted is not None and known[name] != wanted for name, wanted in skip if name != "model"):
