@@ -32,7 +32,13 @@ def framing_of(x: Exchange, content_type: str) -> Framing:
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         return Framing.SSE
-    if kind in ("application/x-ndjson", "application/jsonl", "application/ndjson", "application/stream+json"):
+    if kind in (
+        "application/x-ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+        "application/ndjson",
+        "application/stream+json",
+    ):
         return Framing.NDJSON
     if x.framing is Framing.JSON_ARRAY:
         return x.framing

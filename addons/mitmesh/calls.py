@@ -85,6 +85,7 @@ class Calls:
             proxy_credential=None if via == "gateway" else login or headers.get("proxy-authorization"),
             certificates=tuple(each.to_cryptography().public_bytes(Encoding.DER) for each in chain),
             traceparent=headers.get("traceparent"),
+            user_agent=headers.get("user-agent"),
             credential=replies.credential(headers, flow.request.path),
         )
         if show := self.show:

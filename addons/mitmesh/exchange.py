@@ -264,6 +264,8 @@ class Exchange:
     """The same as the client sent them."""
     request_bytes: int = 0
     traceparent: str | None = None
+    user_agent: str | None = None
+    """The header as audit may show it: redact takes out what it finds there. What is sent is in `headers`."""
     framing: Framing = Framing.NONE
 
     id: str = field(default_factory=lambda: new_id())

@@ -13,6 +13,8 @@ from mitmesh.dialects.base import Answer, Framing, Refusal
 from mitmesh.exchange import Exchange, Origin, Target
 from mitmesh.guard import StageFailed
 from mitmesh.headers import put
+from mitmesh.stage import Rewrite
+from mitmesh.wire.compression import CompressionError, decoder
 
 _STREAM_TYPE = {
     Framing.SSE: "text/event-stream; charset=utf-8",
@@ -187,6 +189,28 @@ class Count:
         """Take a chunk, return it."""
         self._x.response_bytes += len(chunk)
         return chunk
+
+
+class Text(Count):
+    """The same for texts that a stage rewrites: without their encoding, and as far as that can be read."""
+
+    def __init__(self, x: Exchange, rewrite: Rewrite, encoding: str) -> None:
+        super().__init__(x)
+        self._rewrite, self._decoder = rewrite, decoder(encoding)
+        self._broken = False
+
+    def __call__(self, chunk: bytes) -> bytes:
+        """Take a chunk (b"" at the end), return what goes to the client."""
+        super().__call__(chunk)
+        if self._broken:
+            return b""
+        try:
+            if chunk:
+                return self._rewrite.feed(self._decoder.feed(chunk))
+            return self._rewrite.feed(self._decoder.finish()) + self._rewrite.end()
+        except CompressionError:
+            self._broken = True
+            return b""
 
 
 class Instead:

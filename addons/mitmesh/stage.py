@@ -70,6 +70,16 @@ ALWAYS = ("scope", "identity")
 """Stages that run whichever doors are loaded."""
 
 
+class Rewrite(Protocol):
+    """Changes the bytes of one answer as they come."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What to send in place of a chunk."""
+
+    def end(self) -> bytes:
+        """What was held back."""
+
+
 class Stage:
     """The base of every stage: each method does nothing. A stage overrides what it needs, imports no mitmproxy, and
     lets its exceptions rise: the engine's guard decides what one means."""
@@ -97,6 +107,10 @@ class Stage:
 
     def stream(self, x: Exchange) -> Transform | None:
         """The transform for this answer's events, or None."""
+        return None
+
+    def text(self, x: Exchange) -> Rewrite | None:
+        """What rewrites this answer, which is a text and no JSON, or None."""
         return None
 
     def response(self, x: Exchange) -> None:

@@ -90,6 +90,17 @@ class PiiFinder(_Model):
         le=600,
         description="Longest search of one piece (32 kB); then it is ended and the call refused.",
     )
+    new_characters: int = Field(
+        default=5_000_000,
+        ge=200_000,
+        description="Most characters of one call that were not searched before; a call with more is refused (413), for "
+        "it would only run out of its time (limits.stage_seconds).",
+    )
+    dense_characters: int = Field(
+        default=500_000,
+        ge=200_000,
+        description="The same for characters around what may be a value (digits, @): they take twenty times as long.",
+    )
     memory_bytes: int = Field(
         default=32 * 2**20, ge=0, description="What is remembered of texts searched before, in bytes."
     )

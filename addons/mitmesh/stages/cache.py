@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fnmatch
 import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -119,15 +120,22 @@ class Cache(Stage):
                 reason = "the caller is not known"
             else:
                 normal = None if x.operation is Operation.EMBEDDINGS else normal_of(x.rules)
+                apart = tenant + self._names(x) if own else tenant
                 large = x.request_bytes > OFF_LOOP or (
                     normal and any(len(text.text) > LONG_TURN for text in x.call.texts)
                 )
-                key = await asyncio.to_thread(self._key, x, tenant, normal) if large else self._key(x, tenant, normal)
+                key = await asyncio.to_thread(self._key, x, apart, normal) if large else self._key(x, apart, normal)
                 if not refers_elsewhere(key.canonical):
                     return _State(key, tenant)
                 reason = "refers to what is fetched from elsewhere"
         x.cache = Cached(Layer.OFF, reason=reason)
         return None
+
+    def _names(self, x: Exchange) -> str:
+        """What stands for the values behind a call's placeholders. An answer that the provider keeps has an id under
+        which the conversation goes on, so it is for calls alone in which each name stands for the same value."""
+        values = values_of(x)
+        return self._hash(b"cache names", json.dumps(sorted(values.items()))) if values else ""
 
     def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key:
         rules = x.rules.cache

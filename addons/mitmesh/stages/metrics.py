@@ -21,6 +21,7 @@ from mitmesh.dialects.base import Operation, Usage
 from mitmesh.exchange import Billing
 from mitmesh.series import NONE, OTHER, Bounded, Series
 from mitmesh.stage import Stage
+from mitmesh.store.content import answer_model
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -188,8 +189,7 @@ class Metrics(Stage):
             self._estimated.inc()
         if x.cost is None:
             # Only a provider's own word is a name worth showing: what a caller wrote could be anything.
-            served = x.answer.model if x.answer else None
-            self._unknown(x.provider, self._unpriced(served)).inc()
+            self._unknown(x.provider, self._unpriced(answer_model(x))).inc()
         elif x.billing in (Billing.METERED, Billing.UNKNOWN):
             self._cost(namespace, model).inc(x.cost / 1_000_000)
 
