@@ -45,6 +45,7 @@ def exchange(*pairs: tuple[str, str], rules_: Any = None, session: str | None = 
     headers = cast(Headers, {"user-agent": "codex/1.0"})
     host = HostRule(id="openai", match=["api.openai.com"], provider="openai")
     x = Exchange(Plain(), call, host, Target("https", "api.openai.com", 443), "/v1/x", headers, rules_ or rules())
+    x.user_agent = "codex/1.0"
     x.identity.attest("network", team="blue", namespace="prod")
     for name, value in fields.items():
         setattr(x, name, value)

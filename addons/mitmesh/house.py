@@ -46,6 +46,7 @@ class House:
         self.back = sorted(self.stages, key=lambda stage: RETURN.index(stage.name))
         self.deciding = having("request", self.stages)
         self.starting, self.streaming = having("response_start", self.back), having("stream", self.back)
+        self.rewriting = having("text", self.back)
         self.knowing, self.settling = having("response", self.back), having("needs_settling", self.back)
         self.replaying = having("replayed", self.back)
 

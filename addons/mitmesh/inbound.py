@@ -9,17 +9,20 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from mitmesh import patches, replies
-from mitmesh.answering import Tap, changed_json, framing_of, read_json
+from mitmesh.answering import Tap, Unwritable, changed_json, framing_of, read_json, withhold
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Exchange, Inspected, Origin, Outcome
 from mitmesh.guard import StageFailed
 from mitmesh.house import House
 from mitmesh.outbound import OFF_LOOP, must_refuse
 from mitmesh.reading import too_large
+from mitmesh.wire.compression import CompressionError
 
 PACKED = 4 * 1024
 """As OFF_LOOP for compressed answers, which may be a thousand times larger."""
 
+TEXTS = ("text/", "application/octet-stream", "application/xml", "application/csv", "application/yaml")
+"""Beginnings of the types of answers that may be a text somebody sent."""
 NONSENSE = ("Cannot parse", "unexpected server response", "protocol error", "request smuggling")
 """mitmproxy's words for an answer that is no HTTP, by what they have in common."""
 
@@ -54,7 +57,7 @@ class Inbound:
         framing = framing_of(x, kind) if response.status_code < 300 else Framing.NONE
         if framing is Framing.NONE:
             if "json" not in kind or x.inspected is Inspected.OPAQUE:
-                response.stream = replies.Count(x)
+                response.stream = self._text(flow, response, x, kind)
             return
         transforms = []
         for stage in self.house.streaming:
@@ -68,6 +71,21 @@ class Inbound:
         )
         if transforms or tail:
             replies.length_unknown(flow.request, response, decoded=bool(transforms))
+
+    def _text(self, flow: http.HTTPFlow, response: http.Response, x: Exchange, kind: str) -> replies.Count:
+        """What an answer that is no JSON goes through."""
+        encoding = response.headers.get("content-encoding", "").strip().lower()
+        if x.inspected is not Inspected.OPAQUE and kind.lower().startswith(TEXTS):
+            for stage in self.house.rewriting:
+                rewrite = self.house.guard.answer(stage, x, "text", lambda s=stage: s.text(x))  # type: ignore[misc]
+                if rewrite:
+                    try:
+                        text = replies.Text(x, rewrite, encoding)
+                    except CompressionError:
+                        break  # nobody knows that encoding: it passes as it is
+                    replies.length_unknown(flow.request, response, decoded=True)
+                    return text
+        return replies.Count(x)
 
     def _known(self, x: Exchange, tail: bool) -> bytes:
         """The whole answer was read: tell the stages; the bytes to end a stream with."""
@@ -107,7 +125,14 @@ class Inbound:
         except StageFailed as failed:
             flow.response = replies.failed(x, failed)
             return Outcome.REFUSED
-        if (changed := changed_json(x)) is not None:
+        try:
+            changed = changed_json(x)
+        except Unwritable:
+            withhold(x, "engine.unwritable")
+            x.origin = Origin.PROXY
+            flow.response = replies.refusal(x)
+            return Outcome.REFUSED
+        if changed is not None:
             response.headers.pop("content-encoding", None)
             response.content = changed
         if x.via == "gateway":

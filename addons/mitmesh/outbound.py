@@ -53,10 +53,11 @@ class Outbound:
                 self._unread(x, reading.unread, "Parts of the body are no text and cannot be inspected.")
 
     def _unreadable(self, x: Exchange, error: Unreadable) -> None:
-        """A known operation is refused; of any other body the rules decide, unless it is too large to hold."""
+        """A known operation is refused; of any other body the rules decide, unless it is too
+        large to hold or could be read in two ways."""
         x.inspected = Inspected.OPAQUE
         x.call.opaque_bytes = x.request_bytes
-        if x.dialect.native or error.status == 413:
+        if x.dialect.native or error.always:
             must_refuse(x, error.rule, error.reason, error.status)
             return
         self._unread(x, x.request_bytes, error.reason)

@@ -10,16 +10,18 @@ from mitmesh.dialects.base import Call, Dialect, DialectError
 from mitmesh.exchange import Inspected
 from mitmesh.rules import Limits
 from mitmesh.wire.compression import BadCompression, TooLarge, UnknownEncoding, decompress
-from mitmesh.wire.forms import read_form
+from mitmesh.wire.forms import MOST_PIECES, TooManyPieces, read_form
 from mitmesh.wire.jsontext import BadJSON, Body, parse
+from mitmesh.wire.multipart import BadUpload
 
 
 class Unreadable(Exception):
-    """A body that cannot be read: the HTTP status it deserves, the rule's id, and a reason without its content."""
+    """A body that cannot be read: the HTTP status it deserves, the rule's id, and a reason without its content.
+    `always`: it is refused whatever the rules say of bodies that are not read."""
 
-    def __init__(self, status: int, rule: str, reason: str) -> None:
+    def __init__(self, status: int, rule: str, reason: str, *, always: bool = False) -> None:
         super().__init__(reason)
-        self.status, self.rule, self.reason = status, rule, reason
+        self.status, self.rule, self.reason, self.always = status, rule, reason, always
 
 
 @dataclass(slots=True)
@@ -55,7 +57,14 @@ def read(raw: bytes, dialect: Dialect, path: str, headers: Mapping[str, str], li
 
 def _form(plain: bytes, dialect: Dialect, kind: str, path: str, headers: Mapping[str, str]) -> Reading | None:
     """A body that is a form, an upload or a text; None where it is nothing of that."""
-    body = read_form(plain, kind)
+    try:
+        body = read_form(plain, kind)
+    except BadUpload as error:
+        said = f"The upload could be read in more than one way: {error}. Send it as browsers and curl do (RFC 7578)."
+        raise Unreadable(400, "body.multipart", said, always=True) from None
+    except TooManyPieces:
+        said = f"A form may have at most {MOST_PIECES:,} names, values and parts; send less, or send it as JSON."
+        raise Unreadable(413, "body.too_many", said, always=True) from None
     if body is None:
         return None
     call = _call(dialect, body.doc, path, headers)
@@ -90,6 +99,7 @@ def too_large(limit: int) -> Unreadable:
         "body.too_large",
         f"The body is larger than {limit:,} bytes when decompressed. Send less, or have the operator raise "
         f"limits.body_bytes in rules/mesh.yaml.",
+        always=True,
     )
 
 

@@ -51,6 +51,7 @@ ORDER = (
     "meter",  # how it is paid for: dollars count only where they are
     "quota",  # may they still; before the cache, so that a refused caller learns nothing from it
     "cache",  # was it answered already
+    "vendor",  # what the provider's own cache is told to keep; behind ours, whose key is of what was asked
     "commit",  # the audit's row is opened: the last step before anything leaves
     "metrics",  # counts, of what all others decided
     "live",  # tells those who watch
@@ -61,6 +62,7 @@ RETURN = (
     "meter",  # real usage first: quota settles with it, the cache stores it
     "quota",
     "cache",  # stores what the provider said, still redacted
+    "vendor",
     "guard",  # judges what is said, a cache's answer too, still redacted
     "redact",  # restores the caller's own values: nothing after it reads the text
     "route",
@@ -75,6 +77,16 @@ RETURN = (
 
 ALWAYS = ("scope", "identity")
 """Stages that run whichever doors are loaded."""
+
+
+class Rewrite(Protocol):
+    """Changes the bytes of one answer as they come."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What to send in place of a chunk."""
+
+    def end(self) -> bytes:
+        """What was held back."""
 
 
 class Stage:
@@ -104,6 +116,10 @@ class Stage:
 
     def stream(self, x: Exchange) -> Transform | None:
         """The transform for this answer's events, or None."""
+        return None
+
+    def text(self, x: Exchange) -> Rewrite | None:
+        """What rewrites this answer, which is a text and no JSON, or None."""
         return None
 
     def response(self, x: Exchange) -> None:

@@ -72,8 +72,8 @@ def test_tool_definitions() -> None:
 def test_opaque_bytes_are_counted() -> None:
     """Media, signatures, thinking and credentials count as opaque and are no texts."""
     doc = chat(
-        {"role": "assistant", "content": [{"type": "thinking", "thinking": "12345", "signature": "678"}]},
-        user({"type": "image", "source": {"type": "base64", "data": "é"}}),
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "12345", "signature": "c2l"}]},
+        user({"type": "image", "source": {"type": "base64", "data": "iV"}}),
         mcp_servers=[{"type": "url", "name": "wiki", "url": "https://w", "authorization_token": "abcd"}],
     )
     assert call(doc).opaque_bytes == 5 + 3 + 2 + 4

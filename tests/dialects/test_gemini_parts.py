@@ -41,6 +41,7 @@ PARTS = [
 def test_parts(part: Any, expected: list[tuple[str, str]]) -> None:
     """Each kind of part gives its texts with who wrote them, in camelCase and snake_case."""
     find = Finder()
+    find.provider = True
     read_part(find, part, (), Provenance.USER, 2)
     assert [(text.provenance.value, text.text) for text in find.texts] == expected
 

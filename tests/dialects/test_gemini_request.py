@@ -52,7 +52,8 @@ def test_conversation_order_is_independent_of_byte_order() -> None:
 
 def test_opaque_bytes_are_counted() -> None:
     """Inline data and thought signatures count as opaque."""
-    doc = said({"text": "a", "thought_signature": "12345"}, {"inlineData": {"data": "678"}})
+    doc = said({"text": "a", "thought_signature": "abcde"}, {"inlineData": {"data": "xyz"}})
+    doc["contents"][0]["role"] = "model"
     assert call(doc).opaque_bytes == 8
 
 

@@ -151,8 +151,12 @@ def test_free_documents_have_no_identifiers() -> None:
 
 def test_sealed_is_never_a_text() -> None:
     """What a provider signed or encrypted is counted and never offered for a change."""
-    finder = walked({"encrypted_content": "gAAA BBB", "extra_content": {"google": {"thought_signature": "abc"}}})
+    doc = {"encrypted_content": "gAAABBB_", "extra_content": {"google": {"thought_signature": "abc"}}}
+    finder = Finder()
+    finder.provider = True
+    finder.walk(doc, ("messages", 0), Provenance.ASSISTANT, 1)
     assert (finder.texts, finder.opaque) == ([], 11)
+    assert [text.text for text in walked(doc).texts] == ["gAAABBB_", "abc"]
 
 
 def test_deep_documents() -> None:

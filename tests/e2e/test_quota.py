@@ -264,6 +264,7 @@ def test_what_is_done_later_is_paid_for(limited: Mesh, provider: Provider, user:
     """A background answer takes its bound, until it is fetched; a batch that is too large is not sent."""
 
     def send(path: str, body: dict[str, Any] | None, answer: dict[str, Any]) -> int:
+        provider.clear()
         provider.script(Script(body=json.dumps(answer).encode(), content_type="application/json"))
         with limited.way("gateway").client(httpx, [], asynchronous=False) as http:
             url, headers = f"{limited.gateway}{path}", {**HEADERS, "x-mesh-user": user}

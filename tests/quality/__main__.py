@@ -9,12 +9,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mitmesh.redaction import search
 from mitmesh.rules import load
-from quality import measure
+from quality import measure, samples
 from quality.measure import Score
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,11 @@ def judge(data: Path) -> Iterator[Score]:
     """Every figure there is data for."""
     find = search.find_now
     if files := sorted((data / "presidio-research").glob("*.json")):
-        yield from measure.personal(files, find)
+        own = {score.name: score for score in measure.recalls(samples.emails(), find)}
+        for score in measure.personal(files, find):
+            if math.isnan(score.value) and not math.isnan(own[score.name].value):
+                score = replace(own[score.name], name=f"{score.name}, samples of our own: the data has none")
+            yield score
     if files := sorted((data / "gitleaks-cases").glob("*.jsonl")):
         yield from measure.secrets(files, find)
     banking = [text for file in sorted((data / "banking77").glob("*.csv")) for text in measure.rows(file)]
@@ -72,7 +76,7 @@ def line(score: Score) -> str:
     verdict = (
         ""
         if score.least is None and score.most is None
-        else f"{asked:14} {'' if math.isnan(score.value) else 'ok' if score.passed else 'BELOW'}"
+        else f"{asked:14} {'ok' if score.passed else 'UNKNOWN' if math.isnan(score.value) else 'BELOW'}"
     )
     return f"{score.name:52} {score.value:6.3f}  {score.detail:34} {verdict}".rstrip()
 

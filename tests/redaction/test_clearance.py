@@ -37,7 +37,9 @@ FRAGMENTS = st.sampled_from(
     ["ann@example.com", "a%40b.example", "4111 1111 1111 1111", "+49 30 901820", "415-555-0123", "203.0.113.7",
      "DE89370400440532013000", "fe80::1", "https://x.example/", "www.firm.de", "firm.com", "visit acme.de", "ssn ",
      "123-45-6789", "phone ", "password = ", "hunter2hunter2!X9", "-p", "curl -u ", "joe:s3cr3t-Pa55", "key", "token",
-     "Authorization: Basic ", "dXNlcjpodW50ZXIyOTk=", "AKIAIOSFODNN7EXAMPLQ", "=", ":", '"', " ", "\n", "the ",
+     "Authorization: Basic ", "dXNlcjpodW50ZXIyOTk=", "AKIAIOSFODNN7EXAMPLQ", "=", ":",
+     '"', " ", "\n", "\\n", "\u200b", "the ",
+     "＠", "&#64;", "\\x40", "%2540", "–", "\0", "4111_1111_1111_1111", "是",
      "of words ", "0x", "_", "/", "é"]
 )  # fmt: skip
 

@@ -13,8 +13,9 @@ import pytest
 
 from mitmesh.redaction import finder as module
 from mitmesh.redaction.finder import Finder
-from mitmesh.redaction.findings import FinderFailed, Type
+from mitmesh.redaction.findings import FinderFailed, TooMuch, Type
 from mitmesh.rules import Pii, PiiPattern, Rules, RulesError
+from mitmesh.rules.pii import PiiFinder
 
 ROOT = Path(__file__).parents[2]
 RULES = Rules(pii=Pii(patterns=[PiiPattern(id="mark", type="MARK", regex=r"mark-\d+")]))
@@ -61,6 +62,22 @@ async def test_a_text_is_searched_once(fake: Finder) -> None:
     assert [[each.start for each in found] for found in first] == [[1], [1], [1]]
     assert await fake.find(["a@b", "d@"]) == [first[0], [dataclasses.replace(first[0][0], start=1, end=2)]]
     assert FakePool.made[0].asked == ["a@b", "c@", "d@"]
+
+
+async def test_too_much_is_told_at_once(fake: Finder) -> None:
+    """What could not be searched in time goes to no worker: by its size, or by how much of it may be values. What was
+    searched before does not count, nor do texts of an ordinary size."""
+    limits = PiiFinder(new_characters=400_000, dense_characters=200_000)
+    fake._pii = Pii(finder=limits)
+    prose = "word and word again, line by line\n" * 11_000
+    dense = "ann@example.com, 212-555-0187; " * 9_000
+    for texts, limit in (([prose, "x" * 100_000], "new_characters"), ([dense], "dense_characters")):
+        with pytest.raises(TooMuch, match=limit):
+            await fake.find(texts)
+    assert not FakePool.made[0].asked
+    assert await fake.find([prose]) == [[]]
+    assert await fake.find([prose, "x" * 100_000]) == [[], []]
+    assert len(await fake.find([dense[:150_000]])) == 1
 
 
 async def test_what_is_clear_goes_to_no_worker(fake: Finder) -> None:

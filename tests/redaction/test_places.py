@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitmesh.redaction.places import places
+from mitmesh.redaction.places import places, said_before
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,17 @@ def test_many_values(text: str, values: list[str]) -> None:
     """Many values are found in the same places as few."""
     text = " ".join([text, *values, "".join(values)])
     assert set(places(text, values)) == set(places(text, values, few=0))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("eve@evil.org", True), ("to eve@evil.org.", True), ("<eve@evil.org>", True), ('"eve@evil.org"', True),
+        ("eve@evil.org, x", True), ("mailto:eve@evil.org", True), ("xeve@evil.org eve@evil.org", True),
+        ("xxeve@evil.organisation", False), ("eve@evil.org.uk", False), ("x.eve@evil.org", False), ("", False),
+        ("x+eve@evil.org", False), ("eve@evil.org-x", False),
+    ],
+)  # fmt: skip
+def test_said_before(text: str, said: bool) -> None:
+    """A value is known where it was said by itself."""
+    assert said_before(text, "eve@evil.org") is said

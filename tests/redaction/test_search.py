@@ -106,7 +106,7 @@ def test_terms_and_patterns_of_ones_own() -> None:
 
 def test_least_score() -> None:
     """An operator who wants more takes a lower score."""
-    assert said(Searcher(Pii(least_score=20)), "id 4155550123") == [("PHONE", "4155550123")]
+    assert said(Searcher(Pii(least_score=20)), "of 4155550123") == [("PHONE", "4155550123")]
 
 
 def test_find_now_uses_what_it_was_given() -> None:

@@ -37,6 +37,8 @@ def test_the_file_says_the_defaults(tmp_path: Path) -> None:
         ("patterns: [{id: a, regex: x}, {id: a, regex: y}]", "given twice"),
         ("actions: [{id: a, action: drop}]", "action: must be one of"),
         ("actions: [{id: a, action: mask, provenance: [nobody]}]", "provenance"),
+        ("actions: [{id: a, types: [EMAIL, EMAILS], action: mask}]", r"types\[1\]: nothing finds the type 'EMAILS'"),
+        ("skip: [PHNE]", r"skip\[0\]: nothing finds the type 'PHNE'"),
         ("terms: [{id: a, words: []}]", "words: must not be empty"),
         ("regions: [usa]", "regions"),
         ("models: [{id: a, kind: torch, name: b}]", "kind: must be one of"),
@@ -56,3 +58,13 @@ def test_local_patterns_replace_and_add(tmp_path: Path) -> None:
     (rules / "local").mkdir()
     (rules / "local" / "pii.yaml").write_text("patterns: [{id: b, regex: three}, {id: c, regex: four}]")
     assert [(each.id, each.regex) for each in load(rules).pii.patterns] == [("b", "three"), ("c", "four"), ("a", "one")]
+
+
+def test_types_that_others_bring(tmp_path: Path) -> None:
+    """Those of patterns, terms and models can be named as ours can."""
+    text = (
+        "patterns: [{id: a, type: BADGE, regex: x}]\nterms: [{id: b, type: PROJECT, words: [xx]}]\n"
+        "models: [{id: c, kind: spacy, name: n, entities: {NORP: GROUP}}]\n"
+        "actions: [{id: d, types: [BADGE, PROJECT, GROUP, EMAIL], action: mask}]\nskip: [BADGE]"
+    )
+    assert len(load(write(tmp_path, text)).pii.actions[0].types) == 4

@@ -74,6 +74,22 @@ async def test_a_hit_says_where_it_is_from(house: House) -> None:
     assert len(house.stage.flights) == 0
 
 
+@pytest.mark.parametrize("store", [True, False])
+async def test_an_id_goes_on_with_the_same_names(house: House, store: bool) -> None:
+    """Where the provider keeps the answer, its id is given to those calls alone whose names stand for the same values:
+    the conversation goes on under it. Where it does not, the names are put back by each call itself."""
+
+    def call(value: str) -> Exchange:
+        doc = {"model": "gpt-4o", "input": "mail <EMAIL_1>", "store": store}
+        x = redacted(exchange("openai_responses", doc), EMAIL_1=value)
+        x.identity.attest("network", team="red")
+        return x
+
+    house.done(await house.ask(call("ann@example.com")))
+    assert layer(await house.ask(call("ann@example.com"))) is Layer.EXACT
+    assert (layer(await house.ask(call("cat@example.com"))) is Layer.EXACT) is not store
+
+
 async def test_subscriptions_save_no_dollars(house: House) -> None:
     """A hit saves what would have been billed."""
     house.done(await house.ask())
@@ -290,8 +306,11 @@ def test_vendor_saved() -> None:
     x.rules = Rules()
     x.host = x.host.model_copy(update={"provider": "anthropic"})
     x.usage, x.cost = Usage(prompt=1_000_000, cache_read=1_000_000), 300_000
-    assert (vendor_saved(x) or 0) > 0
+    assert vendor_saved(x) == 5_700_000  # a million tokens at $6 (above 200,000), of which $0.30 was paid
     x.usage, x.cost = Usage(prompt=100_000, cache_write_5m=100_000), 375_000
     assert (vendor_saved(x) or 0) < 0
+    x.billing = Billing.SUBSCRIPTION
+    assert vendor_saved(x) is None
+    x.billing = Billing.METERED
     x.usage = Usage(prompt=10)
     assert vendor_saved(x) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sqlite3
@@ -12,11 +13,15 @@ import pytest
 
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Action, Mode
-from mitmesh.redaction.findings import FinderFailed
+from mitmesh.guard import Guard
+from mitmesh.redaction.findings import FinderFailed, TooMuch
 from mitmesh.redaction.stored import WITHHELD
+from mitmesh.rules import Content
 from mitmesh.rules.pii import PiiAction
 from mitmesh.stages.redact import Redact
-from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
+from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS, answer_model, answer_texts, messages
+from mitmesh.store.keys import Hasher
+from mitmesh.store.rows import OUTCOME_COLUMNS, REQUEST_COLUMNS, outcome_columns, request_columns, word
 from redactions import FINDS, Finder, back_json, back_stream, exchange, rules, sent, stream_chunks
 
 ANN, BOB = "ann@example.com", "bob@example.com"
@@ -124,6 +129,11 @@ async def test_names_in_tool_inputs(stage: Redact) -> None:
          b'{"q": "<EMAIL_1>"}\n{"q": "<EMAIL_2>"}\n'),
         (b"mail=ann%40example.com&x=1", "application/x-www-form-urlencoded", b"mail=%3CEMAIL_1%3E&x=1"),
         (b"write to ann@example.com", "text/plain", b"write to <EMAIL_1>"),
+        (b"to ann\xff@exam\xc2ple.com\xfe and bob@example.com", "text/plain", b"to <EMAIL_1> and <EMAIL_2>"),
+        (b"mail=ann%FF%40example.com", "application/x-www-form-urlencoded", b"mail=%3CEMAIL_1%3E"),
+        (b"\x1b[31mann@\x1b[1mexample.com\x1b[0m\xff", "text/plain", b"<EMAIL_1>"),
+        (b"caf\xe9 \x1b[1mann@example.com: \x1b[0m", "text/plain", b"caf\xe9 <EMAIL_1>: \x1b[0m"),
+        ("jos\u00e9 ann@example.com".encode("utf-16"), "text/plain", "jos\u00e9 <EMAIL_1>".encode("utf-16")),
     ],
 )  # fmt: skip
 async def test_no_json(stage: Redact, raw: bytes, kind: str, left: bytes) -> None:
@@ -140,6 +150,10 @@ async def test_no_json(stage: Redact, raw: bytes, kind: str, left: bytes) -> Non
         ("/v1/users/ann@example.com/x", "/v1/users/%3CEMAIL_1%3E/x"),
         ("/v1/users/ann%40example.com?x", "/v1/users/%3CEMAIL_1%3E?x"),
         ("/v1/other?a=b%2Fc&d", "/v1/other?a=b%2Fc&d"),
+        ("/v1/other?ann@example.com=1&%2B49+30+1234567", "/v1/other?%3CEMAIL_1%3E=1&%3CPHONE_1%3E"),
+        ("/v1/other?a+b=c+ann%2540example.com", "/v1/other?a+b=c+%3CEMAIL_1%3E"),
+        ("/v1/other/sk-12345678/+49301234567", "/v1/other/%3CSECRET_1%3E/%3CPHONE_1%3E"),
+        ("/v1/other?key=ann@example.com&key=%2B49301234567", "/v1/other?key=%3CEMAIL_1%3E&key=%3CPHONE_1%3E"),
     ],
 )
 async def test_url(stage: Redact, path: str, left: str) -> None:
@@ -316,8 +330,8 @@ async def test_value_as_json_in_a_text(stage: Redact) -> None:
 
 
 THINKING = [
-    {"type": "thinking", "thinking": f"about {ANN}", "signature": f"sig{ANN}"},
-    {"type": "redacted_thinking", "data": ANN},
+    {"type": "thinking", "thinking": f"about {ANN}", "signature": "c2lnbmVk/+="},
+    {"type": "redacted_thinking", "data": "ZW5jcnlwdGVk"},
     {"type": "text", "text": "ok"},
 ]
 
@@ -328,6 +342,42 @@ async def test_thinking_is_never_touched(stage: Redact) -> None:
     x = exchange("anthropic", {"model": "m", "max_tokens": 1, "messages": messages})
     await stage.request(x)
     assert json.loads(sent(x))["messages"] == [{"role": "user", "content": "<EMAIL_1>"}, messages[1]]
+
+
+UNSIGNED: list[tuple[str, Any]] = [
+    ("anthropic", {"role": "user", "content": [{"type": "thinking", "thinking": ANN, "signature": "c2ln"}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "thinking", "thinking": ANN}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "thinking", "thinking": ANN, "signature": ANN}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "thinking", "signature": "c2ln", "note": ANN}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "redacted_thinking", "data": ANN}]}),
+    ("anthropic", {"role": "user", "content": [{"type": "text", "text": "hi", "signature": "sk-abcdefghijk"}]}),
+    ("anthropic", {"role": "user", "content": [{"type": "unheard of", "encrypted_content": "sk-abcdefghijk"}]}),
+    ("anthropic", {"role": "assistant", "content": [{"type": "text", "text": "hi", "signature": "sk-abcdefghi"}]}),
+    ("anthropic", {"role": "user", "content": [
+        {"type": "document", "source": {"type": "base64", "media_type": "text/plain", "data": f"to {ANN}"}}]}),
+    ("anthropic", {"role": "user", "content": [
+        {"type": "image", "source": {"type": "url", "url": f"data:text/plain,{ANN}"}}]}),
+    ("openai_chat", {"role": "user", "content": [{"type": "text", "text": "hi", "signature": "sk-abcdefghijk"}]}),
+    ("openai_chat", {"role": "user", "content": "hi", "encrypted_content": "sk-abcdefghijk"}),
+    ("openai_chat", {"role": "user", "content": "hi", "thinking": ANN}),
+    ("openai_chat", {"role": "assistant", "content": "hi", "signature": ANN}),
+    ("openai_chat", {"role": "user", "content": "hi", "thinking_blocks": [{"thinking": ANN, "signature": "c2ln"}]}),
+    ("openai_chat", {"role": "assistant", "content": "hi", "thinking_blocks": [{"thinking": ANN, "signature": ANN}]}),
+    ("openai_responses", {"type": "compaction", "encrypted_content": ANN}),
+    ("openai_responses", {"role": "user", "content": [{"type": "input_text", "signature": "sk-abcdefghijk"}]}),
+    ("gemini", {"role": "user", "parts": [{"text": "hi", "thoughtSignature": "sk-abcdefghijk"}]}),
+    ("gemini", {"role": "model", "parts": [{"text": "hi", "thoughtSignature": ANN}]}),
+    ("gemini", {"role": "user", "parts": [{"inlineData": {"mimeType": "text/plain", "data": ANN}}]}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "message"), UNSIGNED)
+async def test_only_the_provider_signs(stage: Redact, dialect: str, message: Any) -> None:
+    """What calls itself signed or encrypted is read, unless it lies in the provider's own message and looks so."""
+    key = {"gemini": "contents", "openai_responses": "input"}.get(dialect, "messages")
+    x = exchange(dialect, {"model": "m", "max_tokens": 1, key: [message]})
+    await stage.request(x)
+    assert ANN.encode() not in sent(x) and b"sk-abc" not in sent(x)
 
 
 # --- what is done: type, provenance, identity, mode ---
@@ -406,10 +456,18 @@ async def test_failing_finder(stage: Redact) -> None:
     assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
 
 
+async def test_too_large(stage: Redact) -> None:
+    """What would only run out of its time is refused at once, not to be tried again, and nothing of it is stored."""
+    stage.finder = Finder(fails=TooMuch("it has 9 new characters, of at most 5 (new_characters)"))
+    x = exchange("openai_chat", chat(ANN), rules_=rules(Mode.OBSERVE))
+    await stage.request(x)
+    assert x.refusal and (x.refusal.status, x.refusal.retry_after) == (413, None)
+    assert "new_characters" in x.refusal.reason and "rules/pii.yaml" in x.refusal.reason
+    assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
+
+
 async def test_stored_answer(stage: Redact) -> None:
     """What is stored of an answer has neither the caller's values, sent in clear, nor any others."""
-    import asyncio
-
     x = exchange("openai_chat", chat(f"{ANN}, my name is Ann"), rules_=rules(Mode.OBSERVE))
     await stage.request(x)
     back_json(stage, x, said(f"Ann ({ANN}) knows {BOB}"))
@@ -417,13 +475,62 @@ async def test_stored_answer(stage: Redact) -> None:
     await asyncio.to_thread(stage.settle, x)
     assert x.notes[STORED_ANSWER] == {0: "<PERSON_1> (<EMAIL_1>) knows <EMAIL>"}
     assert not stage.needs_settling(x)
-    stage.finder = Finder(fails=FinderFailed("died"))
+
+
+@pytest.mark.parametrize("error", [FinderFailed("died"), ValueError("a fault of ours"), KeyError("another")])
+@pytest.mark.parametrize("hook", ["find", "remembered"])
+async def test_answer_that_cannot_be_searched(stage: Redact, error: Exception, hook: str) -> None:
+    """Whatever keeps an answer from being searched, nothing of it is stored."""
     x = exchange("openai_chat", chat("hi"))
-    x.notes["redact"] = stage_state = type("S", (), {"settled": False, "values": {}, "table": None})()
-    back = said(BOB)
-    x.answer = x.dialect.read_answer(back)
+    await stage.request(x)
+    x.answer = x.dialect.read_answer(said(BOB) | {"model": "of bob@example.com"})
+
+    def fails(_: Any) -> Any:
+        raise error
+
+    setattr(stage.finder, hook, fails)
+    guard = Guard()
+    if guard.needs_settling(stage, x):
+        await asyncio.to_thread(guard.settle, stage, x)
+    guard.finish(stage, x)
+    assert guard.failures["redact"]
+    assert x.notes[STORED_ANSWER].get(0, BOB) == WITHHELD == answer_model(x)
+
+
+async def test_claims_of_an_answer(stage: Redact) -> None:
+    """A value in the model's name, in that of a tool, or in the word for an error is not stored either."""
+    call = {"id": "t", "type": "function", "function": {"name": "to bob@example.com", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "fine", "tool_calls": [call]}
+    choice = {"index": 0, "message": message, "finish_reason": BOB}
+    x = exchange("openai_chat", chat("hi"))
+    await stage.request(x)
+    x.answer = x.dialect.read_answer({"id": "c1", "model": "of bob@example.com", "choices": [choice]})
+    x.answer.error = "+49 30 1234567"
+    assert stage.needs_settling(x)
     await asyncio.to_thread(stage.settle, x)
-    assert stage_state.settled and x.notes[STORED_ANSWER].get(0, BOB) == WITHHELD
+    stored = answer_texts(x, Content.REDACTED, "now")
+    row = dict(zip(OUTCOME_COLUMNS, outcome_columns(x), strict=True))
+    assert (row["answer_model"], row["finish_reason"], row["error"]) == ("of <EMAIL>", "other", "other")
+    assert [text for _, text in messages(stored)] == ["fine", "to <EMAIL>\n{}"]
+
+
+async def test_claims_of_a_client(stage: Redact) -> None:
+    """Nor what a client's User-Agent, trace, or name of a conversation holds."""
+    x = exchange("openai_responses", {"model": "gpt-5", "input": "hi", "previous_response_id": f"resp {ANN}"})
+    x.user_agent, x.traceparent = f"agent/1 ({ANN})", f"00-{ANN}"
+    x.identity.attest("user_agent", tool="agent")
+    await stage.request(x)
+    row = dict(zip(REQUEST_COLUMNS, request_columns(x, Hasher(bytes(32))), strict=True))
+    assert row["user_agent"].startswith("agent/1 (<EMAIL_") and (row["traceparent"], row["tool"]) == (None, None)
+    assert row["history_at_provider"] and ANN not in str(row)
+
+
+def test_words_of_an_api() -> None:
+    """What may end an answer is kept as it is; what is no API's word is not."""
+    for word_ in ("stop", "MAX_TOKENS", "end_turn", "content_filter", "invalid_request_error", "429", None):
+        assert word(word_) == word_
+    for other in (ANN, "219-09-9998", "Ann Lee", "sk_live_abcd1234efgh5678", "", "x" * 65):
+        assert word(other) == "other"
 
 
 # --- what returns ---
@@ -671,6 +778,133 @@ async def test_not_kept_when_not_stored(stage: Redact) -> None:
     """What the provider does not keep (`store: false`) is not kept here."""
     await turn(stage, responses(ANN, store=False), "<EMAIL_1>", "r1")
     assert await stage.vault.load("k", "r1") is None
+
+
+# --- what the provider keeps ---
+
+UPLOAD = (
+    b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n'
+    b"Content-Type: text/plain\r\n\r\nboss: %s\r\n--B--\r\n"
+)
+
+
+async def ask(
+    stage: Redact, dialect: str, path: str, doc: Any, answer: Any = None, key: str = "k", method: str = "POST"
+) -> tuple[str, Any]:
+    """One call: what leaves, and what the client reads of the answer."""
+    kind = "multipart/form-data; boundary=B" if isinstance(doc, bytes) and doc else "application/json"
+    x = exchange(dialect, b"" if doc is None else doc, path, content_type=kind)
+    x.credential, x.method = key, method
+    await stage.request(x)
+    left = sent(x).decode() if x.body else ""
+    return left, back_json(stage, x, answer) if answer is not None else None
+
+
+def names(text: str) -> list[str]:
+    """The placeholders in a text."""
+    return re.findall(r"<[A-Z]+_[0-9]+>", text)
+
+
+def thread_message(text: str) -> dict[str, Any]:
+    return {"id": "msg_1", "object": "thread.message", "content": [{"type": "text", "text": {"value": text}}]}
+
+
+@pytest.mark.parametrize("dialect", ["openai_responses", "openai_chat"])
+async def test_file_beside_other_texts(stage: Redact, dialect: str) -> None:
+    """A name in a file is not taken for another's in the call that refers to it, and both are restored."""
+    left, _ = await ask(stage, "generic", "/v1/files", UPLOAD % ANN.encode(), {"id": "file-1", "object": "file"})
+    [boss] = names(left)
+    if dialect == "openai_chat":
+        part = [{"type": "file", "file": {"file_id": "file-1"}}, {"type": "text", "text": f"{BOB} asks"}]
+        doc: Any = chat(part)
+        answer = said(f"{boss} is whom <EMAIL_1> looks for")
+    else:
+        part = [{"type": "input_file", "file_id": "file-1"}, {"type": "input_text", "text": f"{BOB} asks"}]
+        doc = responses([{"role": "user", "content": part}])
+        answer = output(f"{boss} is whom <EMAIL_1> looks for", "r1")
+    left, back = await ask(stage, dialect, "", doc, answer)
+    assert names(left) != [boss] and ANN in str(back) and BOB not in str(back)
+    left, back = await ask(stage, dialect, "", doc, answer, key="another caller's")
+    assert ANN not in str(back)
+
+
+async def test_two_files(stage: Redact) -> None:
+    """Each file has its own names."""
+    one, _ = await ask(stage, "generic", "/v1/files", UPLOAD % ANN.encode(), {"id": "file-1"})
+    two, _ = await ask(stage, "generic", "/v1/files", UPLOAD % BOB.encode(), {"id": "file-2"})
+    parts = [{"type": "file", "file": {"file_id": each}} for each in ("file-1", "file-2")]
+    _, back = await ask(stage, "openai_chat", "", chat(parts), said(f"{names(one)[0]} and {names(two)[0]}"))
+    assert back["choices"][0]["message"]["content"] == f"{ANN} and {BOB}"
+
+
+async def test_conversation_items(stage: Redact) -> None:
+    """A conversation's names go on from call to call, whichever path adds to it."""
+    item = {"type": "message", "role": "user", "content": ANN}
+    left, _ = await ask(stage, "generic", "/v1/conversations", {"items": [item]}, {"id": "conv_1"})
+    assert names(left) == ["<EMAIL_1>"]
+    left, back = await ask(
+        stage, "openai_responses", "", responses(BOB, conversation="conv_1"), output("<EMAIL_1> <EMAIL_2>", "r1")
+    )
+    assert names(left) == ["<EMAIL_2>"] and f"{ANN} {BOB}" in str(back)
+    item["content"] = "carl@example.com"
+    left, back = await ask(stage, "generic", "/v1/conversations/conv_1/items", {"items": [item]}, {"data": []})
+    assert names(left) == ["<EMAIL_3>"]
+    _, back = await ask(stage, "generic", "/v1/conversations/conv_1/items", None, {"data": [{"x": "<EMAIL_3>"}]})
+    assert back["data"][0]["x"] == "carl@example.com"
+    left, _ = await ask(stage, "generic", "/v1/conversations/unknown/items", {"items": [item]}, {"data": []})
+    assert int(names(left)[0][7:-1]) >= 10_000
+
+
+async def test_threads(stage: Redact) -> None:
+    """The same for threads, and for what is added when no answer came."""
+    message = {"role": "user", "content": ANN}
+    await ask(stage, "generic", "/v1/threads", {"messages": [message]}, {"id": "thread_1"})
+    left, _ = await ask(stage, "generic", "/v1/threads/thread_1/messages", {"role": "user", "content": BOB})
+    assert names(left) == ["<EMAIL_2>"]
+    _, back = await ask(
+        stage, "generic", "/v1/threads/thread_1/messages", None, {"data": [thread_message("<EMAIL_1> <EMAIL_2>")]}
+    )
+    assert f"{ANN} {BOB}" in str(back)
+
+
+async def test_cached_contents(stage: Redact) -> None:
+    """What Gemini keeps to be put before a call has the first numbers, the call the next."""
+    kept = {"model": "models/m", "contents": [{"role": "user", "parts": [{"text": f"{ANN} is the boss"}]}]}
+    await ask(stage, "gemini", "/v1beta/cachedContents", kept, {"name": "cachedContents/abc"})
+    doc = {"cachedContent": "cachedContents/abc", "contents": [{"role": "user", "parts": [{"text": BOB}]}]}
+    answer = {"candidates": [{"content": {"role": "model", "parts": [{"text": "<EMAIL_1> <EMAIL_2>"}]}}]}
+    left, back = await ask(stage, "gemini", "", doc, answer)
+    assert names(left) == ["<EMAIL_2>"] and f"{ANN} {BOB}" in str(back)
+
+
+async def test_stored_items(stage: Redact) -> None:
+    """What a provider gives back of its own is restored: an answer's input, a stored chat."""
+    await ask(stage, "openai_responses", "", responses(ANN), output("<EMAIL_1>", "resp_1"))
+    items = {"data": [{"type": "message", "content": [{"type": "input_text", "text": "<EMAIL_1>"}]}]}
+    _, back = await ask(stage, "openai_responses", "/v1/responses/resp_1/input_items", None, items, method="GET")
+    assert ANN in str(back)
+    await ask(stage, "openai_chat", "", chat(ANN, store=True), {**said("hi"), "id": "chatcmpl-1"})
+    _, back = await ask(stage, "openai_chat", "/v1/chat/completions/chatcmpl-1", None, said("<EMAIL_1>"), method="GET")
+    assert ANN in str(back)
+    _, back = await ask(stage, "generic", "/v1/chat/completions/chatcmpl-1", None, said("<EMAIL_1>"), key="other")
+    assert ANN not in str(back)
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+async def test_batch_results(stage: Redact, size: int) -> None:
+    """A batch's results and a file's content come as text."""
+    left, _ = await ask(stage, "generic", "/v1/files", UPLOAD % ANN.encode(), {"id": "file-1"})
+    name = names(left)[0]
+    await ask(stage, "generic", "/v1/batches", {"input_file_id": "file-1"}, {"id": "batch_1"})
+    await ask(stage, "generic", "/v1/batches/batch_1", None, {"id": "batch_1", "output_file_id": "file-9"})
+    x = exchange("generic", b"", "/v1/files/file-9/content")
+    x.credential = "k"
+    await stage.request(x)
+    rewrite = stage.text(x)
+    assert rewrite
+    raw = f'{{"a": "to {name}"}}\n'.encode()
+    back = b"".join([rewrite.feed(raw[at : at + size]) for at in range(0, len(raw), size)]) + rewrite.end()
+    assert back == f'{{"a": "to {ANN}"}}\n'.encode()
 
 
 # --- signed bodies ---

@@ -186,6 +186,7 @@ def _delta_texts(delta: dict[str, Any], channel: str) -> list[AnswerText]:
 
 def _block_texts(block: Any, path: Path, channel: str) -> list[AnswerText]:
     find = Finder()
+    find.provider = True
     node(find, block, path, Provenance.ASSISTANT, 0)
     grows = (*path, "text")
     return [

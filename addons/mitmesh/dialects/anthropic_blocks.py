@@ -2,8 +2,9 @@
 
 Inside a message every object is a block. Of a block of a known type the fields in `CONTENT` are its content and any
 other field is metadata; of an unknown type all fields are content. Strings directly under a key in `IDENTIFIERS` that
-look like a name are no texts; those in `OPAQUE` are signed or encrypted, and are counted, not read, as are media and
-credentials. That holds for blocks alone: in tool input, metadata and unknown fields every string is a text.
+look like a name are no texts; those in `OPAQUE`, in the provider's own messages, are signed or encrypted where they
+look so, and are counted, not read, as are media and credentials. That holds for blocks alone: in tool input, metadata
+and unknown fields every string is a text.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from mitmesh.dialects.base import Path, Provenance, Text
-from mitmesh.dialects.walk import NOTHING, Finder, is_name
+from mitmesh.dialects.openai_texts import is_media
+from mitmesh.dialects.walk import NOTHING, Finder, is_name, is_sealed
 
 IDENTIFIERS = frozenset(
     {"type", "id", "tool_use_id", "tool_id", "tool_name", "file_id", "media_type", "ttl", "error_code", "file_type"}
@@ -21,7 +23,9 @@ IDENTIFIERS = frozenset(
 NAMES = IDENTIFIERS | frozenset({"name", "server_name", "mcp_server_name", "toolset_name", "model"})
 """The same for blocks that define, call or list tools, where names are bound to `[a-zA-Z0-9_-]`."""
 OPAQUE = frozenset({"signature", "encrypted_content", "encrypted_index", "encrypted_stdout"})
-"""Keys of blocks whose strings are never read or touched."""
+"""Keys of the provider's blocks whose strings are never read or touched."""
+_UNSEALED = frozenset({"text", "image", "document", "search_result", "tool_result", "mcp_tool_result"})
+"""Types of blocks of which nothing is sealed."""
 CONTENT: dict[str, tuple[str, ...]] = {
     "text": ("text", "citations"),
     "image": ("source",),
@@ -66,9 +70,7 @@ def block(find: Finder, value: dict[str, Any], path: Path, provenance: Provenanc
         if text:  # nearly every block is this
             find.texts.append(Text((*path, "text"), provenance, text, message))
         return
-    elif kind in ("thinking", "redacted_thinking"):
-        find.hide({key: below for key, below in value.items() if key != "type"})
-        return
+    sealed = _sealed(kind, value) if find.provider else NOTHING
     known = CONTENT.get(kind)
     provenance = _provenance(kind, provenance)
     names = NAMES if kind in _NAMES_TOOLS else IDENTIFIERS
@@ -77,12 +79,22 @@ def block(find: Finder, value: dict[str, Any], path: Path, provenance: Provenanc
         if isinstance(below, str):
             if key in names and is_name(below):
                 continue
-            if key in OPAQUE:
+            if key in sealed and (key == "thinking" or is_sealed(below)):
                 find.hide(below)
                 continue
         elif not isinstance(below, (dict, list)):
             continue
         _field(find, kind, key, below, (*path, key), provenance, message)
+
+
+def _sealed(kind: str, value: dict[str, Any]) -> frozenset[str]:
+    """The keys of a block of the provider's that are sealed. Its thinking is where it is signed, for then the provider
+    takes it back only as it was."""
+    if kind == "thinking":
+        return OPAQUE | {"thinking"} if is_sealed(value.get("signature")) else NOTHING
+    if kind == "redacted_thinking":
+        return frozenset({"data"})
+    return NOTHING if kind in _UNSEALED else OPAQUE
 
 
 def _field(find: Finder, kind: str, key: str, value: Any, path: Path, provenance: Provenance, message: int) -> None:
@@ -110,7 +122,8 @@ def _source(find: Finder, source: dict[str, Any], path: Path, provenance: Proven
     for key, value in source.items():
         if isinstance(value, str) and key in IDENTIFIERS and is_name(value):
             continue
-        if (key == "data" and source.get("type") == "base64") or (key == "url" and str(value).startswith("data:")):
+        is_url = key == "url" and isinstance(value, str) and is_media(value)
+        if is_url or (key == "data" and source.get("type") == "base64" and is_sealed(value)):
             find.hide(value)
         elif key in ("url", "file_id"):
             find.every(value, (*path, key), Provenance.METADATA)

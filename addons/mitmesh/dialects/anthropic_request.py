@@ -75,11 +75,13 @@ def _conversation(doc: dict[str, Any], find: Finder) -> None:
         if not isinstance(message, dict):
             raise DialectError(f"messages[{index}] is not an object")
         provenance = _ROLES.get(string(message.get("role")) or "", Provenance.USER)
+        find.provider = provenance is Provenance.ASSISTANT
         for key, value in message.items():
             if key == "content":
                 node(find, value, ("messages", index, "content"), provenance, index + 2)
             elif key != "role" or not isinstance(value, str) or value not in _ROLES:
                 find.every(value, ("messages", index, key), Provenance.METADATA)
+    find.provider = False
 
 
 def _tool_name(tool: dict[str, Any]) -> str | None:

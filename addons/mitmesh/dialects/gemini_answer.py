@@ -160,6 +160,7 @@ def _part_texts(part: Any, path: Path, candidate: int) -> list[AnswerText]:
             return own
         return own + _part_texts({key: value for key, value in part.items() if key != "text"}, path, candidate)
     find = Finder()
+    find.provider = True
     read_part(find, part, path, Provenance.ASSISTANT, 0)
     return [_exchanged_text(text, part, len(path), candidate) for text in find.texts]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from mitmesh.dialects.base import Path, Provenance
-from mitmesh.dialects.walk import Finder, is_name, items
+from mitmesh.dialects.walk import Finder, is_name, is_sealed, items
 
 IDENTIFIERS = frozenset({"id", "name", "mimeType", "language", "outcome", "toolType", "scheduling", "level"})
 """Keys of parts and tools, in camelCase, whose strings are names, ids or the API's own words."""
@@ -43,7 +43,7 @@ def read_part(find: Finder, part: Any, path: Path, provenance: Provenance, messa
         name = camel(key)
         if name == "text" and isinstance(value, str):
             find.text((*path, key), provenance, value, message)
-        elif name == "thoughtSignature":
+        elif name == "thoughtSignature" and find.provider and is_sealed(value):
             find.hide(value)
         elif name in ("inlineData", "fileData"):
             _media(find, value, (*path, key))
@@ -58,7 +58,7 @@ def _media(find: Finder, value: Any, path: Path) -> None:
         find.every(value, path, Provenance.METADATA)
         return
     for key, below in value.items():
-        if key == "data":
+        if key == "data" and is_sealed(below):
             find.hide(below)
         elif camel(key) != "mimeType" or not isinstance(below, str) or not is_name(below):
             find.every(below, (*path, key), Provenance.METADATA)

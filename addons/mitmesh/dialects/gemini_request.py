@@ -138,6 +138,7 @@ def _content(find: Finder, content: Any, path: Path, message: int, provenance: P
         find.every(content, path, provenance or Provenance.USER, message)
         return
     who = provenance or _ROLES.get(string(content.get("role")) or "", Provenance.USER)
+    find.provider = who is Provenance.ASSISTANT
     for key, value in content.items():
         at = (*path, key)
         if key == "parts" and isinstance(value, list):

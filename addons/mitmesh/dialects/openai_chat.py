@@ -52,6 +52,10 @@ class OpenAIChat(Dialect):
         """`response_format` of a JSON kind."""
         return obj(obj(doc).get("response_format")).get("type") in ("json_object", "json_schema")
 
+    def keeps(self, doc: Any) -> bool:
+        """Where the request says `"store": true`."""
+        return obj(doc).get("store") is True
+
     def render(self, answer: Answer) -> bytes:
         """The answer as a chat completion with one choice."""
         return openai_chat_render.render(answer)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mitmesh.dialects.base import Call, DialectError, Operation, Path, Provenance
 from mitmesh.dialects.openai_common import bare_call, claim, is_true, model_of, require, tokens_limit
 from mitmesh.dialects.openai_texts import IDENTIFIERS, UNKNOWN, Finder
-from mitmesh.dialects.walk import items, obj, string
+from mitmesh.dialects.walk import is_sealed, items, obj, string
 
 ROLES = {
     "system": Provenance.SYSTEM,
@@ -33,6 +33,7 @@ _SPOKEN: tuple[tuple[str, Provenance | None], ...] = (
     ("function_call", Provenance.TOOL_CALL),
 )
 _SIGNED = ("reasoning_details", "thinking_blocks")
+_SEALED_TEXT = frozenset({"text", "thinking", "signature"})
 _PLAIN = frozenset({"role", "content"})
 _TEXT_PART = frozenset({"type", "text"})
 _SPOKEN_KEYS = frozenset(key for key, _ in _SPOKEN) | frozenset(_SIGNED)
@@ -107,6 +108,7 @@ def _message(message: dict[str, Any], at: Path, number: int, finder: Finder) -> 
     if message.keys() == _PLAIN and isinstance(role, str) and role in ROLES and type(message["content"]) is str:
         finder.text(message["content"], (*at, "content"), speaker, number)
         return
+    finder.provider = speaker is Provenance.ASSISTANT
     for key in _SIGNED:
         for index, block in enumerate(items(message.get(key))):
             signed_block(block, (*at, key, index), number, finder)
@@ -117,6 +119,7 @@ def _message(message: dict[str, Any], at: Path, number: int, finder: Finder) -> 
         if value is not None and (key not in _SPOKEN_KEYS or (key in _SIGNED and not isinstance(value, list))):
             names = IDENTIFIERS if key in _MESSAGE_IDS else UNKNOWN
             finder.walk(value, (*at, key), Provenance.METADATA, -1, names)
+    finder.provider = False
 
 
 def content(value: Any, at: Path, speaker: Provenance, number: int, finder: Finder) -> None:
@@ -129,16 +132,24 @@ def content(value: Any, at: Path, speaker: Provenance, number: int, finder: Find
             finder.text(part["text"], (*at, index, "text"), speaker, number)
             continue
         kind = part.get("type") if isinstance(part, dict) else None
+        if finder.provider and kind in ("thinking", "redacted_thinking"):
+            signed_block(part, (*at, index), number, finder)
+            continue
         provenance = Provenance.DOCUMENT if isinstance(kind, str) and kind in DOCUMENTS else speaker
         finder.walk(part, (*at, index), provenance, number)
 
 
 def signed_block(block: Any, at: Path, number: int, finder: Finder) -> None:
-    """A block of reasoning that goes back to its provider: text, unless it is signed or encrypted."""
-    if isinstance(block, dict) and (block.get("signature") or "data" in block):
-        finder.seal(block)
-    else:
+    """A block of reasoning that goes back to its provider: text, unless the provider signed or encrypted it."""
+    if not isinstance(block, dict) or not finder.provider:
         finder.walk(block, at, Provenance.ASSISTANT, number)
+        return
+    signed = is_sealed(block.get("signature"))
+    for key, value in block.items():
+        if (signed and key in _SEALED_TEXT) or (key == "data" and is_sealed(value)):
+            finder.seal(value)
+        else:
+            finder.walk(value, (*at, key), Provenance.ASSISTANT, number)
 
 
 def _prompt(prompt: Any, finder: Finder) -> None:

@@ -96,11 +96,13 @@ def _item(item: dict[str, Any], at: Path, number: int, finder: Finder) -> None:
         names = IDENTIFIERS if kind == "item_reference" else UNKNOWN
         finder.walk(item, at, Provenance.METADATA, -1, names)
         return
+    finder.provider = provenance in (Provenance.ASSISTANT, Provenance.TOOL_CALL)
     for key, value in item.items():
         into = Provenance.TOOL_RESULT if key in _RESULTS and provenance is Provenance.TOOL_CALL else provenance
         if key == "results" and kind == "file_search_call":
             into = Provenance.DOCUMENT
         content(value, (*at, key), into, number, finder)
+    finder.provider = False
 
 
 def _provenance(kind: str) -> Provenance | None:
@@ -114,9 +116,11 @@ def _provenance(kind: str) -> Provenance | None:
 def _message(item: dict[str, Any], at: Path, number: int, finder: Finder) -> None:
     role = item.get("role")
     speaker = ROLES.get(role, Provenance.USER) if isinstance(role, str) else Provenance.USER
+    finder.provider = speaker is Provenance.ASSISTANT
     for key, value in item.items():
         if key == "content":
             content(value, (*at, key), speaker, number, finder)
         else:
             names = IDENTIFIERS if key in IDENTIFIERS else UNKNOWN
             finder.walk(value, (*at, key), Provenance.METADATA, -1, names)
+    finder.provider = False

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mitmesh.dialects.base import Path, Provenance, Text
-from mitmesh.dialects.walk import SCHEMA_TYPES, size, strings
+from mitmesh.dialects.walk import SCHEMA_TYPES, is_sealed, size, strings
 
 # fmt: off
 IDENTIFIERS = frozenset({
@@ -29,8 +29,9 @@ SETTINGS = IDENTIFIERS | {
 UNKNOWN: frozenset[str] = frozenset()
 """No identifiers: what is below a field we do not know."""
 
-SEALED = frozenset({"encrypted_content", "signature", "thought_signature", "thinking", "redacted_thinking"})
-"""Keys of what a provider signed or encrypted: never touched, or it is rejected when it is sent back."""
+SEALED = frozenset({"encrypted_content", "signature", "thought_signature", "redacted_thinking"})
+"""Keys of what a provider signed or encrypted: never touched, or it is rejected when it is sent back. That holds in the
+provider's own messages, where it looks so."""
 MEDIA = frozenset({"url", "image_url", "video_url", "audio_url", "file_url", "file_data", "data", "result", "b64_json"})
 """Keys that may hold base64 or a `data:` URL. What is neither is a text."""
 LINKS = frozenset({"url", "image_url", "video_url", "audio_url", "file_url"})
@@ -66,15 +67,16 @@ class Finder:
     """Collects the text positions of one request and counts its opaque bytes.
 
     `names` of its methods are the keys that may hold identifiers; None means a document of its own (a schema, a tool's
-    arguments), in which no key has a meaning.
+    arguments), in which no key has a meaning. `provider`: is what is walked now the provider's own?
     """
 
-    __slots__ = ("metadata", "opaque", "spoken")
+    __slots__ = ("metadata", "opaque", "provider", "spoken")
 
     def __init__(self) -> None:
         self.spoken: list[Text] = []
         self.metadata: list[Text] = []
         self.opaque = 0
+        self.provider = False
 
     @property
     def texts(self) -> list[Text]:
@@ -119,7 +121,7 @@ class Finder:
         elif key in _SPECIAL:
             if key in names and _IDENTIFIER.fullmatch(value):
                 return
-            if key in SEALED or (key in MEDIA and is_media(value)):
+            if (key in SEALED and self.provider and is_sealed(value)) or (key in MEDIA and is_media(value)):
                 self.opaque += size(value)
                 return
             if key in LINKS:

@@ -52,14 +52,28 @@ def is_name(value: str) -> bool:
     return _NAME.fullmatch(value) is not None or not value
 
 
-class Finder:
-    """Collects a request's text positions and counts what is opaque (bytes)."""
+_SEALED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\r\n"
 
-    __slots__ = ("opaque", "texts")
+
+def is_sealed(value: Any) -> bool:
+    """Does it look like what a provider signed or encrypted, or like media: base64, and no number? Else it is a text,
+    whatever its key says."""
+    if not isinstance(value, str) or not value.isascii():
+        return False
+    raw = value.encode()
+    return not raw.translate(None, _SEALED) and bool(raw.translate(None, b"0123456789+/=_-\r\n"))
+
+
+class Finder:
+    """Collects a request's text positions and counts what is opaque (bytes). `provider`: is what is looked at now the
+    provider's own message, so that it may have sealed parts?"""
+
+    __slots__ = ("opaque", "provider", "texts")
 
     def __init__(self) -> None:
         self.texts: list[Text] = []
         self.opaque = 0
+        self.provider = False
 
     def text(self, path: Path, provenance: Provenance, text: str, message: int) -> None:
         """One text position; an empty string is none."""

@@ -142,7 +142,7 @@ class Stream:
         held, step = self._held, max(short, min(self._step, self._held.bound - self._held.need.output), 0) or STEP
         prompt = self._prompt  # the first time it is asked for as what it is
         while step > 0 and not held.settled:
-            then = Need(held.need.prompt + prompt, held.need.output + step)
+            then = replace(held.need, prompt=held.need.prompt + prompt, output=held.need.output + step)
             asked = plan.more(held.found, held.need, then, held.tariff)
             try:
                 standings = await held.books.reserve(self._x.id, asked)
@@ -173,8 +173,9 @@ class Stream:
 
     def _end(self, match: Match, standing: Standing) -> Full:
         """As it stands when what was delivered is used, and what the part that does not fit would take."""
-        held, prompt = self._held, self._held.need.prompt
-        delivered, wanted = Need(prompt, self._delivered), Need(prompt, max(self._counted, self._delivered + 1))
+        held = self._held
+        delivered = replace(held.need, output=self._delivered)
+        wanted = replace(held.need, output=max(self._counted, self._delivered + 1))
         own, reserved = (sum(plan.amounts(match.unit, need, held.tariff)) for need in (delivered, held.need))
         (more,) = plan.more([match], delivered, wanted, held.tariff)
         others = max(0, standing.reserved - reserved)

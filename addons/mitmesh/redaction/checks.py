@@ -52,6 +52,17 @@ def card_network(digits: str) -> bool:
     return size == 14 and (digits[:2] in ("36", "38", "39") or 3000 <= four <= 3059)
 
 
+_NUMBERED = re.compile(
+    r"(?:(?i:(?:\b|_)(?:ids?|ticket|order|record|case|ref|build|invoice|post|group|serial|advisory))|[a-z]I[dD])"
+    r"\W{0,4}\Z"
+)
+
+
+def numbered(before: str) -> bool:
+    """Does what stands right before a number say that it counts something: `id`, `record`, `"contact_id": `?"""
+    return _NUMBERED.search(before) is not None
+
+
 def entropy(value: str) -> float:
     """Shannon entropy in bits per character."""
     size = len(value)
@@ -113,7 +124,8 @@ _REFERENCE = re.compile(
 )
 _PATH = re.compile(r"(?:[A-Za-z]:\\|\.{0,2}/|~/)?[\w.+-]*(?:[/\\][\w.+-]+)+|[\w-]+(?:\.[\w-]+)*\.[A-Za-z]\w{1,4}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+"""The words of an identifier: `apiKey2` is api, Key and 2."""
 _NAME = re.compile(r"[\w.-]{0,60}\Z")
 
 _EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo"})
@@ -147,7 +159,7 @@ def assigned(before: str, name: str, value: str) -> bool:
     """Is `name = value` a secret given its value? `before` is the text before the name's telling word, `name` that
     word; both are read as one identifier (`aws.clientSecret`, `DB_PASSWORD_2`)."""
     head = _NAME.search(before)
-    parts = [part.lower() for part in _PART.findall((head[0] if head else "") + name)]
+    parts = [part.lower() for part in NAME_PART.findall((head[0] if head else "") + name)]
     while parts and (parts[-1].isdigit() or parts[-1] == "v"):
         parts.pop()
     if not parts or _HARMLESS & set(parts[-3:]):

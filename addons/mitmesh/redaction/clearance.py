@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import re2
 
+from mitmesh.redaction.disguise import Plainly
 from mitmesh.redaction.linear import Untranslatable, plain, translated
 from mitmesh.redaction.prefilter import ANCHOR
 from mitmesh.redaction.secrets import term
@@ -45,7 +46,7 @@ class Clearance:
         """Is it certain that nothing is in the text? About 25 µs for 1,000 characters, linear in them."""
         if self.why_not or not plain(text):
             return False
-        read = text.encode()
+        read = Plainly(text).text.encode()  # what the searcher searches
         return not any(group.search(read) for group in self._groups)
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mitmesh.redaction.clearance import Clearance
-from mitmesh.redaction.findings import FinderFailed, Finding, Health, Type, from_plain, without_overlap
+from mitmesh.redaction.findings import FinderFailed, Finding, Health, TooMuch, Type, from_plain, without_overlap
+from mitmesh.redaction.keylines import whole
 from mitmesh.redaction.memory import Memory
 from mitmesh.redaction.pool import Pool
-from mitmesh.redaction.prefilter import pieces
+from mitmesh.redaction.prefilter import pieces, windows
 from mitmesh.rules.errors import RulesError
 
 if TYPE_CHECKING:
@@ -26,7 +27,13 @@ JOB = 16_000
 CLEARED = 4_000
 """Characters of a call's new texts that are looked at on the event loop, to clear them: at most 0.2 ms as a rule."""
 LONGEST, OVERLAP = 32_000, 8_000
-"""A longer text is cut into pieces that overlap by more than any private key is long."""
+"""A longer text is cut into pieces that overlap by more than what is found is long; see keylines for private keys."""
+
+
+SMALL = 200_000
+"""Characters of new texts that are always searched."""
+_SAMPLE, _SAMPLES = 2_000, 32
+"""Characters of a sample, and how many of a text: 10 ms of a thread."""
 
 
 @dataclass(slots=True)
@@ -99,11 +106,25 @@ class Finder:
             else:
                 known[key] = found
         if new:
+            await self._fits(new.values())
             known |= self._cleared(new)
             known |= await self._search(pool, {key: text for key, text in new.items() if key not in known})
             for key in new:
                 memory.put(key, known[key])
         return [known[key] for key in keys]
+
+    async def _fits(self, new: Collection[str]) -> None:
+        """Raises TooMuch for what would only run out of its time."""
+        size = sum(map(len, new))
+        if self._pii is None or size <= SMALL:
+            return
+        limits = self._pii.finder
+        if size > limits.new_characters:
+            raise TooMuch(f"it has {size:,} new characters, of at most {limits.new_characters:,} (new_characters)")
+        dense = await asyncio.to_thread(_dense, new)
+        if dense > limits.dense_characters:
+            said = f"about {dense:,} of its new characters stand around what may be a value"
+            raise TooMuch(f"{said}, of at most {limits.dense_characters:,} (dense_characters)")
 
     def _cleared(self, new: dict[bytes, str]) -> dict[bytes, list[Finding]]:
         """Those in which there is certainly nothing, as far as that can be told at once."""
@@ -133,7 +154,8 @@ class Finder:
             if len(job) != len(answer):
                 raise FinderFailed("a worker answered for another number of texts")
             for part, rows in zip(job, answer, strict=True):
-                found[part.key] += from_plain(rows, part.offset)
+                text, end = new[part.key], part.offset + len(part.text)
+                found[part.key] += [whole(each, text, end) for each in from_plain(rows, part.offset)]
         return {key: without_overlap(each) for key, each in found.items()}
 
     async def _use(self, pii: Pii) -> None:
@@ -174,6 +196,17 @@ _NOT_THEIRS = {"action", "actions", "output", "vault", "signing"}
 
 def _finding(pii: Pii) -> str:
     return pii.model_dump_json(exclude=_NOT_THEIRS)
+
+
+def _dense(texts: Collection[str]) -> int:
+    """About how many characters the analyzer has to see, told by samples."""
+    dense = 0.0
+    for text in texts:
+        step = max(_SAMPLE, len(text) // _SAMPLES)
+        samples = [text[at : at + _SAMPLE] for at in range(0, len(text), step)]
+        seen = sum(min(len(sample), sum(right - left for left, right in windows(sample))) for sample in samples)
+        dense += len(text) * seen / max(1, sum(map(len, samples)))
+    return int(dense)
 
 
 def _jobs(new: dict[bytes, str]) -> Iterator[list[_Part]]:

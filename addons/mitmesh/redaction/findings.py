@@ -15,6 +15,10 @@ class FinderFailed(Exception):
     """The texts could not be searched (an error, a time-out, a dead worker): the call must be refused."""
 
 
+class TooMuch(FinderFailed):
+    """There is more in the texts than can be searched in time; the message says how much, and which rule limits it."""
+
+
 class Type(StrEnum):
     """The types we know ourselves; an operator's terms and patterns may bring others ([A-Z][A-Z0-9_]*)."""
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mitmesh.redaction.escapes import UNICODE, EscapedText, char, is_escaped
+from mitmesh.redaction.gaps import GappedText, has_gaps
 
 _STRING = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _PAIR = r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -156,13 +157,15 @@ def _char(escape: str) -> str:
 _DEEP = {"\\\\": "\\", "\\" * 4: "\\\\", "\\\\n": "\n", "\\\\r": "\r", "\\\\t": "\t"}
 
 
-type View = JsonView | EscapedText
+type View = JsonView | EscapedText | GappedText
 
 
 def view_of(text: str, *, is_json: bool) -> View | None:
     """A view of a text that does not stand as people read it; None for one that does."""
     if is_json:
         return JsonView(text)
+    if has_gaps(text):
+        return GappedText(text)
     return EscapedText(text) if is_escaped(text) else None
 
 

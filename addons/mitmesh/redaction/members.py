@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from mitmesh.dialects.base import Path, Provenance, Text
@@ -17,6 +17,8 @@ from mitmesh.wire.jsontext import Body
 
 _PLAIN = re.compile(r"[A-Za-z0-9_$]{1,32}(?:[-./:][A-Za-z0-9_$]{1,32}){0,2}")
 """Names as APIs and schemas have them. Those with letters alone are told by str.isidentifier, which is faster."""
+_SECRET_NAME = re.compile(r"[A-Za-z0-9_$./:-]{6,}")
+"""Values that can be part of a name which looks like a field's."""
 _SHORT_NAME = 40
 _SHORT_NUMBER = 10**6
 _LONGEST_NUMBER = 10**20
@@ -38,17 +40,21 @@ _FIELDS = {
 has its messages in `input`.)"""
 
 
-def members(doc: Any) -> list[Text]:
-    """Names of members that do not look like a field's, and whole numbers of seven digits or more; as texts whose path
-    is the member's, in document order. (What is a name and what a number follows from whether the path leads to a
-    number.)"""
+def members(doc: Any, telling: Callable[[str], Any] | None = None) -> list[Text]:
+    """Names of members that do not look like a field's or are `telling`, and whole numbers of seven digits or more; as
+    texts whose path is the member's, in document order. (What is a name and what a number follows from whether the
+    path leads to a number.)"""
     found: list[Text] = []
     todo: list[tuple[Path, Any]] = [((), doc)]
     while todo:
         path, node = todo.pop()
         below: list[tuple[Path, Any]] = []
         if type(node) is dict:
-            found += [Text((*path, key), Provenance.METADATA, key) for key in node if not _usual(key) and _odd(key)]
+            found += [
+                Text((*path, key), Provenance.METADATA, key)
+                for key in node
+                if (not _usual(key) and _odd(key)) or (telling and telling(key))
+            ]
             steps: Iterable[tuple[str | int, Any]] = node.items()
         else:
             steps = enumerate(node) if type(node) is list else ()
@@ -60,6 +66,29 @@ def members(doc: Any) -> list[Text]:
                 found.append(Text((*path, step), Provenance.METADATA, _digits(value), is_json=True))
         below.reverse()
         todo += below
+    return found
+
+
+def called(doc: Any, values: Iterable[str]) -> list[Text]:
+    """Names of members that hold one of these values and look like a field's, so that `members` has none of them:
+    `{"hunter2zz9Q": 1}`, where that is a password. (A value of small letters alone may be any field's name.)"""
+    wanted = {value for value in values if _SECRET_NAME.fullmatch(value) and not value.islower()}
+    wanted = {value for value in wanted if not _many_digits(value)}  # such a name looks like no field's
+    if not wanted:
+        return []
+    found: list[Text] = []
+    todo: list[tuple[Path, Any]] = [((), doc)]
+    while todo:
+        path, node = todo.pop()
+        steps: Iterable[tuple[str | int, Any]] = ()
+        if isinstance(node, dict):
+            steps = node.items()
+            usual = (key for key in node if _usual(key) or not _odd(key))
+            named = (key for key in usual if any(value in key for value in wanted))
+            found += [Text((*path, key), Provenance.METADATA, key) for key in named]
+        elif isinstance(node, list):
+            steps = enumerate(node)
+        todo += [((*path, step), value) for step, value in steps if isinstance(value, (dict, list))]
     return found
 
 

@@ -18,15 +18,18 @@ import aiohttp
 import certifi
 
 from mitmesh.answering import ANSWER_LIMIT, framing_of
-from mitmesh.dialects.base import Event, Framing, Refusal
+from mitmesh.dialects.base import Event, Framing, Operation, Refusal
 from mitmesh.exchange import Action, Exchange, Mode, Origin
 from mitmesh.loopback import Head
 from mitmesh.redaction.findings import FinderFailed
 from mitmesh.redaction.jsonview import view_of
+from mitmesh.redaction.places import said_before
 from mitmesh.redaction.restore import besides
 from mitmesh.redaction.window import Window, masked
+from mitmesh.wire.forms import read_form
 from mitmesh.wire.frames import framer
 from mitmesh.wire.jsontext import Body
+from mitmesh.wire.multipart import is_multipart
 
 if TYPE_CHECKING:
     from mitmesh.redaction.findings import Finds
@@ -83,12 +86,14 @@ class Output:
         try:
             target = x.upstream
             port = "" if target.port == {"https": 443, "http": 80}.get(target.scheme) else f":{target.port}"
+            host = f"[{target.host}]" if ":" in target.host else target.host
             session = await self._open()
             answer = await session.request(
                 x.method,
-                f"{target.scheme}://{target.host}{port}{x.path}",
+                f"{target.scheme}://{host}{port}{x.path}",
                 data=x.body.render(),
-                headers=_passed(x.headers) | {"accept-encoding": "identity"},
+                headers=_passed(x.headers) | {"accept-encoding": "identity", "host": f"{target.named or host}{port}"},
+                server_hostname=target.named if target.certified else None,
                 allow_redirects=False,
                 **(self._proxy.options() if self._proxy else {}),
             )
@@ -160,19 +165,38 @@ class _Look:
             yield ready
 
     async def _whole(self, answer: aiohttp.ClientResponse, head: Head) -> list[bytes | Head]:
-        """A JSON answer, or what is refused in its place."""
+        """An answer that is no stream, or what is refused in its place."""
         try:
             raw = await _read(answer)
-            body = Body(raw, json.loads(raw.decode()))
+            try:
+                body = Body(raw, json.loads(raw.decode()))
+            except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+                return [head, await self._text(raw, answer.headers.get("content-type", ""))]
             await self.mask(body)
-        except ValueError:  # no JSON: nobody can say what is in it
-            return [Head(502), self.refusal(502, "unreadable", "The provider's answer could not be searched.")]
+            return [head, body.render()]
+        except ValueError:  # nobody can say what is in it, or write it again; that it failed can be said all the same
+            status = answer.status if answer.status >= 400 else 502
+            return [Head(status), self.refusal(status, "unreadable", "The provider's answer could not be searched.")]
         except _Refused:
             said = "The answer had data that the rules do not let pass."
             return [Head(403), self.refusal(403, "personal_data", said)]
         except FinderFailed:
             return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
-        return [head, body.render()]
+
+    async def _text(self, raw: bytes, kind: str) -> bytes:
+        """An answer that is no JSON: a text is searched; bytes (a sound, a picture) pass where no chat is asked for.
+        Raises _Refused, and ValueError for what could not be searched."""
+        body = read_form(raw, "" if is_multipart(kind) else kind)
+        if body is None:
+            if self._x.operation is Operation.CHAT:
+                raise ValueError("no text")
+            return raw
+        found = await self._finder.find(body.doc)
+        for index, (text, findings) in enumerate(zip(list(body.doc), found, strict=True)):
+            news = [f for f in findings if not self._known(text[f.start : f.end])]
+            if news and self._seen(f.type for f in news):
+                body.set((index,), masked(text, 0, [(f.start, f.end) for f in news], is_json=False))
+        return body.render()
 
     async def mask(self, body: Body) -> None:
         """Mask what is news in a JSON answer. Raises _Refused."""
@@ -188,7 +212,7 @@ class _Look:
                 body.set(path, masked(text, 0, spans, is_json=is_json))
 
     def _known(self, value: str) -> bool:
-        return value in self._said
+        return said_before(self._said, value)
 
     def _seen(self, types: Iterable[str]) -> bool:
         """Note what was found; is it to be masked?"""

@@ -94,7 +94,7 @@ def _is_address(text: str) -> bool:
 
 
 _CARD = re.compile(r"(?<![0-9A-Za-z_.])(?<!\d-)\d(?:[ -]?\d){11,18}(?![A-Za-z0-9_]|-\d|\.\d)")
-_CARD_DOTS = re.compile(r"(?<![\w.])\d{4}\.\d{4}\.\d{4}\.\d{4}(?![\w]|\.\d)")
+_CARD_SIGNS = re.compile(r"(?<![\w./])\d{4}([._/]|  )\d{4}\1\d{4}\1\d{4}(?![\w]|[./]\d)")
 _CARD_FLOAT = re.compile(r"(?<![\w.])(?:(\d)\.(\d{11,18})[eE]\+?(1[1-8])|(\d{13,19})\.0{1,4})(?![\w]|\.\d)")
 """A card's number as a program prints it that took it for a number: 4.111111111111111e15, 4111111111111111.0."""
 _CARD_GROUPS = {(4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (6, 13), (4, 4, 4, 1)}
@@ -112,8 +112,8 @@ def cards(text: str) -> Iterator[Span]:
             yield match.start(), match.end(), 0.6 if known else 0.25
         elif tuple(map(len, groups)) in _CARD_GROUPS:
             yield match.start(), match.end(), 0.9 if known else 0.4
-    for match in _CARD_DOTS.finditer(text):
-        if _is_card(match[0].replace(".", "")):
+    for match in _CARD_SIGNS.finditer(text):
+        if _is_card(match[0].replace(match[1], "")):
             yield match.start(), match.end(), 0.6
     for match in _CARD_FLOAT.finditer(text):
         head, tail, power, whole = match.groups()
@@ -142,13 +142,18 @@ def ibans(text: str) -> Iterator[Span]:
 
 _SSN = re.compile(r"(?<![\w.])(?<!\d-)(?!000|666|9)\d{3}([- .]?)(?!00)\d{2}\1(?!0000)\d{4}(?![\w]|-\d|\.\d)")
 
+_SOCIAL = re.compile(r"(?i)social[ _-]?(?:security|insurance)[^\n]{0,40}\Z")
+
 
 def social_security(text: str) -> Iterator[Span]:
     """US social security numbers: with dashes by their form alone, else by a word near them. (SSA: no area 000, 666
     or 9xx, no group 00, no serial 0000)"""
     for match in _SSN.finditer(text):
-        if len(set(match[0])) > 3:
-            yield match.start(), match.end(), {"-": 0.8, " ": 0.3, ".": 0.2, "": 0.2}[match[1]]
+        before = text[max(0, match.start() - 60) : match.start()]
+        if len(set(match[0])) <= 3 or (not match[1] and checks.numbered(before)):
+            continue
+        said = match[1] != "-" and _SOCIAL.search(before)  # either word alone is about anything
+        yield match.start(), match.end(), 0.6 if said else {"-": 0.8, " ": 0.3, ".": 0.2, "": 0.2}[match[1]]
 
 
 _IPV4 = re.compile(
@@ -160,7 +165,9 @@ _VERSION = re.compile(
     r"chapter|clause|oid|tag|sdk|driver|assembly\w*|fileversion|productversion)\b\W{0,8}(?:\w{1,12}\W{1,3})?|[=<>~^]=\s?|[\^~]|"
     r"[A-Za-z)][-/_])\Z"
 )
-_ADDRESS = re.compile(r"(?i)(?://|\b(?:ips?|ipv4|addr|address|hosts?|from|server|ping|ssh|gateway|dns)\b\W{0,4})\Z")
+_ADDRESS = re.compile(
+    r"(?i)(?://|\b(?:ips?|ipv4|addr|address|hosts?|from|ping|ssh|gateway|dns|servers?\s(?:at|on|is))\b\W{0,4})\Z"
+)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}(?:(?:\d{1,3}\.){3}\d{1,3}|[0-9A-Fa-f]{0,4})(?![\w:])")
 
 
@@ -245,8 +252,8 @@ _CARD_WORDS = _words(
     "card cards credit debit visa mastercard amex maestro cc pan kreditkarte karte carte tarjeta carta creditcard "
     "charge"
 )
-_SSN_WORDS = _words("ssn ssns social security taxpayer itin socialsecurity")
-_IP_WORDS = _words("ip ips ipv4 address addr host server ping ssh dns gateway subnet router client remote")
+_SSN_WORDS = _words("ssn ssns taxpayer itin socialsecurity")
+_IP_WORDS = _words("ip ips ipv4 address addr host ping ssh dns gateway subnet router client remote")
 _DOMAIN_WORDS = _words("website site domain homepage hostname url visit")
 _PHONE_WORDS = _words(
     "phone phones telephone tel mobile cell cellphone fax whatsapp sms desk office dial hotline helpline handy telefon "

@@ -65,11 +65,17 @@ class Names:
             self._counts[kind] = max(self._counts.get(kind, 0), int(number))
             self.by_value[value] = name
 
+    def reserve(self, names: Iterable[str]) -> None:
+        """Give none of these names: nobody knows what they stand for."""
+        for name in names:
+            kind, _, number = name.rpartition("_")
+            self._counts[kind] = max(self._counts.get(kind, 0), int(number))
+
     def of(self, kind: str, value: str) -> str:
         """The value's name; the next of its type where it has none."""
         name = self.by_value.get(value)
         if name is None:
-            number = self._counts.get(kind, self._first - 1) + 1
+            number = max(self._counts.get(kind, 0), self._first - 1) + 1
             self._counts[kind] = number
             name = self.by_value[value] = f"{kind}_{number}"
         return name

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
+from math import isqrt
 
+from mitmesh.redaction.disguise import UNSPACED
 from mitmesh.redaction.escapes import EscapedText
 
 SHORTEST = 3
 """Characters; a shorter value is replaced where it was found, and not looked for elsewhere."""
-_BEGINNING = 16
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+_SIZES = (12, 8, 6, 4, 3, 2)
+"""Of the pieces by which many values are looked for together, in characters; SHORTEST is two of the last less one."""
+_USUAL = 6
 _LONG = 12
 """Characters; a shorter value is looked for as whole words only."""
 
@@ -27,7 +33,7 @@ def places(text: str, values: Iterable[str], few: int = 64) -> Iterator[tuple[in
     """Where the values stand in the text: place, form and value, longer forms first. Short ones as whole words only.
 
     Up to `few` forms are looked for one by one. More (an agent reads a list of addresses) are looked for together, by
-    their beginnings, in time linear in the text."""
+    pieces of them, in time linear in the text."""
     forms = [(form, value) for value in values for form in _forms(value)]
     forms.sort(key=lambda pair: len(pair[0]), reverse=True)
     hits = _one_by_one(text, forms) if len(forms) <= few else _together(text, forms)
@@ -50,17 +56,42 @@ def _one_by_one(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, 
 
 
 def _together(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:
-    by_size: dict[int, dict[str, list[tuple[str, str]]]] = {}
+    """Of a form of at least 2 * size - 1 characters, one of the first pieces of that size stands at a multiple of it,
+    wherever the form itself does: so only every so-manieth place of the text is looked at."""
+    longest = max(_USUAL, isqrt(len(text) // len(forms)))  # neither the text nor the forms shall take the most time
+    by_size: dict[int, dict[str, list[tuple[int, str, str]]]] = {}
     for form, value in forms:
-        size = min(len(form), _BEGINNING)
-        by_size.setdefault(size, {}).setdefault(form[:size], []).append((form, value))
+        size = next(size for size in _SIZES if size <= longest and len(form) >= 2 * size - 1)
+        pieces = by_size.setdefault(size, {})
+        for shift in range(size):
+            pieces.setdefault(form[shift : shift + size], []).append((shift, form, value))
     hits = []
-    for size, beginnings in by_size.items():
-        for at in range(len(text) - size + 1):
-            if same := beginnings.get(text[at : at + size]):
-                hits += [(at, form, value) for form, value in same if text.startswith(form, at)]
+    for size, pieces in by_size.items():
+        find = pieces.get
+        for at in range(0, len(text), size):
+            if same := find(text[at : at + size]):
+                hits += [(at - shift, form, value) for shift, form, value in same if _stands(text, form, at - shift)]
     return iter(sorted(hits, key=lambda hit: -len(hit[1])))
 
 
+def _stands(text: str, form: str, at: int) -> bool:
+    return at >= 0 and text.startswith(form, at)
+
+
+def said_before(text: str, value: str) -> bool:
+    """Does the value stand in the text by itself, and not as a part of a longer address, name or number?"""
+    at = text.find(value)
+    while at >= 0:
+        if not (_goes_on(text[max(0, at - 2) : at][::-1]) or _goes_on(text[at + len(value) : at + len(value) + 2])):
+            return True
+        at = text.find(value, at + 1)
+    return False
+
+
+def _goes_on(beside: str) -> bool:
+    """Do the two characters beside a value (the nearer one first) belong to the same word?"""
+    return bool(beside) and (_is_word(beside[0]) or (beside[0] in ".-+@" and _is_word(beside[1:])))
+
+
 def _is_word(char: str) -> bool:
-    return char.isalnum() or char == "_"
+    return char == "_" or (char.isalnum() and not _UNSPACED.match(char))

@@ -11,6 +11,7 @@ import re
 ANCHOR = (
     r"@|%40"  # emails
     r"|(?<![A-Za-z0-9])\+?\(?\d(?:[ \u00a0()./\-]{0,3}\d){6,}"  # phones, cards, social security numbers
+    r"|(?:\d{4}_){3}\d{4}"  # a card all the same
     r"|\d\.\d{1,3}\.\d{1,3}\.\d"  # IPv4
     r"|[0-9A-Fa-f]?:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]"  # IPv6
     r"|(?<![A-Za-z0-9])[A-Za-z]{2}\d\d(?=(?:[ -]?[A-Za-z0-9]){11})"  # IBAN

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mitmesh.dialects.base import Provenance, Text
@@ -129,13 +129,26 @@ def _everywhere(read: list[str], views: Sequence[View | None], spans: list[list[
     wanted = [value for value in kinds if len(value) >= SHORTEST and kinds[value] != LITERAL]
     if not wanted:
         return
-    joined = "\0".join(read)
+    gaps = [gap for index, text in enumerate(read) for gap in _between(index, len(text), spans[index])]
     starts = [0]
-    for text in read:
-        starts.append(starts[-1] + len(text) + 1)
+    for _, left, right in gaps:
+        starts.append(starts[-1] + right - left + 1)
+    joined = "\0".join([read[index][left:right] for index, left, right in gaps])
     for at, form, value in places(joined, wanted):
-        index = bisect_right(starts, at) - 1
-        _fill(spans[index], views[index], at - starts[index], form, kinds[value], value)
+        gap = bisect_right(starts, at) - 1
+        index, left, _ = gaps[gap]
+        _fill(spans[index], views[index], left + at - starts[gap], form, kinds[value], value)
+
+
+def _between(index: int, length: int, spans: list[Span]) -> Iterator[tuple[int, int, int]]:
+    """The stretches of a text in which no value is known and there is room for one."""
+    at = 0
+    for span in spans:
+        if span.start - at >= SHORTEST:
+            yield index, at, span.start
+        at = max(at, span.end)
+    if length - at >= SHORTEST:
+        yield index, at, length
 
 
 def _fill(spans: list[Span], view: View | None, start: int, form: str, kind: str, value: str) -> None:

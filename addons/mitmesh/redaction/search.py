@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 
+from mitmesh.redaction.disguise import Plainly
 from mitmesh.redaction.findings import Finding, without_overlap
 from mitmesh.redaction.modeling import load_models
 from mitmesh.redaction.personal import Kind, Span, kinds
@@ -24,6 +25,7 @@ class Searcher:
         self._least = pii.least_score / 100
         self._never = frozenset(pii.never)
         self._patterns = Patterns([rule for rule in pii.patterns if rule.type not in pii.skip])
+        self._beyond = Patterns([r for r in pii.patterns if r.type not in pii.skip and not r.regex.isascii()])
         self._terms = [(rule.id, rule.type, re.compile(term(rule))) for rule in pii.terms if rule.type not in pii.skip]
         own = [_with_context(rule) for rule in pii.patterns if rule.context and rule.type not in pii.skip]
         pipeline, more = load_models(pii.models)
@@ -37,17 +39,33 @@ class Searcher:
         """The findings of a text: in order, without overlap."""
         if not text.isascii():
             text = _SURROGATES.sub("\ufffd", text)  # JSON may hold halves of pairs; spaCy takes none
-        found = self._patterns.find(text)
-        for id_, type_, regex in self._terms:
-            found += (Finding(*match.span(), type_, id_, 1.0) for match in regex.finditer(text))
+        plainly = Plainly(text)
+        found = self._found(plainly.text)
+        if plainly.text != text:
+            found = [_at(each, *plainly.written(each.start, each.end)) for each in found]
+            found += self._as_it_stands(text)
+        if not found:
+            return found
+        return without_overlap([each for each in found if self._counts(text, each)])
+
+    def _found(self, text: str) -> list[Finding]:
+        """Whatever is found in a text that was made plain, overlapping ones too."""
+        found = [*self._patterns.find(text), *self._in_terms(text)]
         for left, right in pieces(0, len(text)) if self._everywhere else windows(text):
             found += (
                 Finding(each.start + left, each.end + left, each.type, each.rule_id, each.score)
                 for each in self._analyzer.find(text[left:right], self._least)
             )
-        if not found:
-            return found
-        return without_overlap([each for each in found if self._counts(text, each)])
+        return found
+
+    def _as_it_stands(self, text: str) -> list[Finding]:
+        """What speaks of letters beyond ASCII speaks of the text as it stands: a mark would part its words."""
+        return [*self._beyond.find(text), *self._in_terms(text)]
+
+    def _in_terms(self, text: str) -> Iterator[Finding]:
+        for id_, type_, regex in self._terms:
+            for match in regex.finditer(text):
+                yield Finding(*match.span(), type_, id_, 1.0)
 
     def _counts(self, text: str, each: Finding) -> bool:
         return (
@@ -55,6 +73,10 @@ class Searcher:
             and each.type not in self._skip
             and text[each.start : each.end] not in self._never
         )
+
+
+def _at(found: Finding, start: int, end: int) -> Finding:
+    return Finding(start, end, found.type, found.rule_id, found.score)
 
 
 def _with_context(rule: PiiPattern) -> Kind:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mitmesh.redaction import checks
+from mitmesh.redaction.disguise import UNSPACED
 from mitmesh.redaction.findings import Finding
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Patterns:
 
 
 def term(rule: PiiTerm) -> str:
-    """A regex for the words of a term, whole words in any case."""
+    """A regex for the words of a term, whole words in any case; a script without spaces has no whole words."""
+    letter = rf"[^\W{UNSPACED}]"
     words = "|".join(re.escape(word) for word in sorted(rule.words, key=len, reverse=True))
-    return rf"(?i)(?<!\w)(?:{words})(?!\w)"
+    return rf"(?i)(?<!{letter})(?:{words})(?!{letter})"

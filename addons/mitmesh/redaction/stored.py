@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mitmesh.dialects.base import Answer, Kind
-from mitmesh.redaction.findings import FinderFailed, Finding, Finds
+from mitmesh.redaction.findings import Finding, Finds
 from mitmesh.redaction.jsonview import View, edited, view_of
+from mitmesh.store.content import ANSWER_MODEL, NAME
 
 WITHHELD = "(not stored: it could not be searched for personal data)"
+SHORT = 12
+"""Characters; in a name that is no longer there is no room for a value."""
 _SECONDS = 30.0
 
 
@@ -29,9 +31,9 @@ class Withheld(dict[Any, str]):
 
 @dataclass(slots=True)
 class Spoken:
-    """One part of an answer that has text: its index, the text, and a view of it where it is JSON."""
+    """One part of an answer that has text: its key in what is stored, the text, and a view of it where it is JSON."""
 
-    index: int
+    key: Any
     text: str
     view: View | None
 
@@ -41,37 +43,43 @@ class Spoken:
         return self.view.text if self.view else self.text
 
 
-def spoken(answer: Answer) -> list[Spoken]:
-    """The parts that would be stored."""
-    return [
-        Spoken(index, part.text, view_of(part.text, is_json=part.kind is Kind.TOOL_CALL))
-        for index, part in enumerate(answer.parts)
-        if part.kind is not Kind.OPAQUE and part.text
-    ]
+def spoken(answer: Answer, *, texts: bool = True) -> list[Spoken]:
+    """What would be stored: the model's name and, with `texts`, the parts and their names."""
+    named: list[tuple[Any, str | None]] = [(ANSWER_MODEL, answer.model)]
+    if texts:
+        named += [((NAME, index), part.name) for index, part in enumerate(answer.parts)]
+    names = [Spoken(key, name, None) for key, name in named if name and len(name) > SHORT]
+    return (
+        names
+        if not texts
+        else names
+        + [
+            Spoken(index, part.text, view_of(part.text, is_json=part.kind is Kind.TOOL_CALL))
+            for index, part in enumerate(answer.parts)
+            if part.kind is not Kind.OPAQUE and part.text
+        ]
+    )
 
 
 def stored_answer(
     parts: Sequence[Spoken], found: Sequence[Sequence[Finding]], values: Mapping[str, str]
-) -> dict[int, str]:
-    """The parts as they are to be stored, by index, where that is not as they are. `values` are the request's, with
+) -> dict[Any, str]:
+    """The parts as they are to be stored, by key, where that is not as they are. `values` are the request's, with
     their names."""
     stored = {}
     for part, findings in zip(parts, found, strict=True):
         new = _without(part.text, part.view, findings, values)
         if new != part.text:
-            stored[part.index] = new
+            stored[part.key] = new
     return stored
 
 
 def searched_answer(
     parts: Sequence[Spoken], values: Mapping[str, str], finder: Finds, loop: asyncio.AbstractEventLoop
-) -> dict[int, str]:
-    """The same, with the finder of that loop; runs in a thread. What cannot be searched is withheld."""
+) -> dict[Any, str]:
+    """The same, with the finder of that loop; runs in a thread. Raises whatever keeps the finder from searching."""
     texts = [part.read for part in parts]
-    try:
-        found = asyncio.run_coroutine_threadsafe(finder.find(texts), loop).result(_SECONDS)
-    except (FinderFailed, TimeoutError, concurrent.futures.CancelledError, RuntimeError):
-        return Withheld()
+    found = asyncio.run_coroutine_threadsafe(finder.find(texts), loop).result(_SECONDS)
     return stored_answer(parts, found, values)
 
 

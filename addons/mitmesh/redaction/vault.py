@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlite_utils import Database, Migrations
 
-from mitmesh.redaction.placeholders import Names
 from mitmesh.store.database import connect, migrate, transaction
 from mitmesh.store.keys import Hasher, load_key, locked, make_folder
 
@@ -49,7 +48,7 @@ class Vault:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="vault")
-        self._unwritten: dict[str, dict[str, str]] = {}
+        self._given = self._done = 0  # the first counts here, the second in the thread
         self._writes = 0
         self.days, self.rows = 30, 100_000
         self.failures = 0
@@ -64,27 +63,32 @@ class Vault:
         if hasattr(self, "_conn"):
             self._conn.close()
 
-    async def load(self, caller: str, conversation: str) -> dict[str, str] | None:
-        """Name to value of that answer or conversation of that caller; None where nothing is known of it."""
+    @property
+    def unwritten(self) -> int:
+        """Entries that wait to be written."""
+        return self._given - self._done
+
+    async def load(self, caller: str, conversation: str) -> dict[str, str | None] | None:
+        """Name to value of that answer or conversation of that caller; None where nothing is known of it. A name
+        without a value was given twice: by calls that went on at the same time. (The one thread reads what was saved
+        before.)"""
         key = self._key(caller, conversation)
-        if (waiting := self._unwritten.get(key)) is not None:
-            return waiting
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, key)
 
     def save(self, caller: str, conversations: Iterable[str], names: dict[str, str]) -> None:
         """Keep the names; `load` knows them at once, the file soon."""
         for conversation in conversations:
             key = self._key(caller, conversation)
-            if len(self._unwritten) >= _MOST_UNWRITTEN:  # the disk does not keep up: memory must not grow for it
+            if self.unwritten >= _MOST_UNWRITTEN:  # the disk does not keep up: memory must not grow for it
                 self.failures += 1
                 return
-            self._unwritten[key] = names
+            self._given += 1
             self._thread.submit(self._write, key, names)
 
-    def fresh(self, conversation: str) -> Names:
-        """Names for a call of whose past nothing is known: their numbers begin so high that none of the past's is
-        taken for one of them."""
-        return Names(first=10_000 + int(self._hasher.hash(b"fresh", conversation)[:8], 16) % 90_000 * 100)
+    def fresh(self, about: str) -> int:
+        """The first number for names of a call of whose past nothing is known, or that may stand beside any other's:
+        so high that none of the others is taken for one of them. The same for the same words."""
+        return 10_000 + int(self._hasher.hash(b"fresh", about)[:8], 16) % 90_000 * 100
 
     def _key(self, caller: str, conversation: str) -> str:
         return self._hasher.hash(b"vault", f"{caller}\0{conversation}")
@@ -98,13 +102,15 @@ class Vault:
             migrate(self._conn, migrations)
         self._prune()
 
-    def _read(self, key: str) -> dict[str, str] | None:
+    def _read(self, key: str) -> dict[str, str | None] | None:
         query = "select sealed from names where key = ? and expires > ?"
         row = self._conn.execute(query, (key, int(time.time()))).fetchone()
         if row is None:
             return None
         try:
-            names: dict[str, str] = json.loads(self._cipher.decrypt(row[0][:_NONCE], row[0][_NONCE:], key.encode()))
+            names: dict[str, str | None] = json.loads(
+                self._cipher.decrypt(row[0][:_NONCE], row[0][_NONCE:], key.encode())
+            )
         except InvalidTag:
             raise sqlite3.DatabaseError("an entry of the vault was not made with its key") from None
         return names
@@ -112,9 +118,12 @@ class Vault:
     def _write(self, key: str, names: dict[str, str]) -> None:
         try:
             with transaction(self._conn):
-                merged = {**names, **(self._read(key) or {})}
-                text = json.dumps(merged).encode()
-                if len(text) <= LARGEST:
+                known: Mapping[str, str | None] = self._read(key) or {}
+                twice = {name: None for name, value in known.items() if names.get(name, value) != value}
+                text = json.dumps({**known, **names, **twice}).encode()
+                if len(text) > LARGEST:  # better nothing than what is no longer all
+                    self._conn.execute("delete from names where key = ?", (key,))
+                else:
                     nonce = os.urandom(_NONCE)
                     sealed = nonce + self._cipher.encrypt(nonce, text, key.encode())
                     row = (key, sealed, int(time.time()) + self.days * _DAY)
@@ -126,8 +135,7 @@ class Vault:
             self.failures += 1
             log.error("the vault could not be written: %s", type(error).__name__)
         finally:
-            if self._unwritten.get(key) is names:
-                del self._unwritten[key]
+            self._done += 1
 
     def _prune(self) -> None:
         """Delete what has expired, and the oldest beyond the limit."""

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from mitmesh.dialects.base import Provenance
 from mitmesh.exchange import Mode
+from mitmesh.redaction.findings import Type
 from mitmesh.rules.checks import PiiRegex, Word
 from mitmesh.rules.models import _Model
 from mitmesh.rules.pii_return import PiiOutput, PiiSigning, PiiVault
@@ -89,6 +90,17 @@ class PiiFinder(_Model):
         le=600,
         description="Longest search of one piece (32 kB); then it is ended and the call refused.",
     )
+    new_characters: int = Field(
+        default=5_000_000,
+        ge=200_000,
+        description="Most characters of one call that were not searched before; a call with more is refused (413), for "
+        "it would only run out of its time (limits.stage_seconds).",
+    )
+    dense_characters: int = Field(
+        default=500_000,
+        ge=200_000,
+        description="The same for characters around what may be a value (digits, @): they take twenty times as long.",
+    )
     memory_bytes: int = Field(
         default=32 * 2**20, ge=0, description="What is remembered of texts searched before, in bytes."
     )
@@ -125,3 +137,10 @@ class Pii(_Model):
     signing: PiiSigning | None = Field(
         default=None, description="Credentials to sign changed bodies with that came signed (AWS, Bedrock)."
     )
+
+    @property
+    def known_types(self) -> frozenset[str]:
+        """The types of all that is found: our own, and those that patterns, terms and models bring."""
+        entities = (kind for model in self.models for kind in model.entities.values())
+        own = *(rule.type for rule in self.patterns), *(rule.type for rule in self.terms)
+        return frozenset([*Type, *own, *entities])

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import BaseModel, ValidationError
 
@@ -130,6 +131,12 @@ def _model(model: type[BaseModel], tree: Node) -> BaseModel:
         raise from_validation(error, tree, field_names()) from None
 
 
+def _unknown_type(trees: dict[str, Node], place: tuple[str | int, ...], kind: str, known: frozenset[str]) -> NoReturn:
+    """A type that nothing finds: the rule would never act."""
+    node, _ = trees["pii"].follow(place)
+    raise RulesError(f"{node.where()}: nothing finds the type {kind!r}; there are {', '.join(sorted(known))}")
+
+
 def _check_names(rules: Rules, trees: dict[str, Node]) -> None:
     """What one entry names, another must define."""
     for index, host in enumerate(rules.hosts.hosts):
@@ -137,6 +144,14 @@ def _check_names(rules: Rules, trees: dict[str, Node]) -> None:
             node, _ = trees["hosts"].follow(("hosts", index, "api"))
             known = ", ".join([*rules.hosts.apis, "none"])
             raise RulesError(f"{node.where()}: must name a table of apis ({known}); found {host.api[:60]!r}")
+    known_types = rules.pii.known_types
+    for index, action in enumerate(rules.pii.actions):
+        for at, kind in enumerate(action.types):
+            if kind not in known_types:
+                _unknown_type(trees, ("actions", index, "types", at), kind, known_types)
+    for at, kind in enumerate(rules.pii.skip):
+        if kind not in known_types:
+            _unknown_type(trees, ("skip", at), kind, known_types)
     for index, route in enumerate(rules.routes.routes):
         if route.provider not in rules.routes.providers:
             node, _ = trees["routes"].follow(("routes", index, "provider"))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mitmesh.caching.prompt_cache import may_set
 from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
 from mitmesh.quotas import elsewhere, plan, words
@@ -146,12 +147,10 @@ class Quota(Stage):
             caps = [match.limit.output_cap for match in found if match.limit.output_cap]
             output = min(caps, default=rules.output_cap)
             self._cap(x, output, found)
-        bound = output * x.dialect.choices(doc)
-        if elsewhere.is_background(x):
-            return Need(prompt, bound), bound  # it runs on, whoever listens
-        if x.framing is not Framing.NONE and rules.stream_first:
-            return Need(prompt, min(bound, rules.stream_first)), bound
-        return Need(prompt, bound), bound
+        bound = output = output * x.dialect.choices(doc)
+        if x.framing is not Framing.NONE and rules.stream_first and not elsewhere.is_background(x):
+            output = min(output, rules.stream_first)  # what is made in the background runs on, whoever listens
+        return Need(prompt, output, prompt if may_set(x) else 0), bound
 
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
         if not x.body or not _binding(found) or is_signed(x.headers) or UNCAPPED in x.path:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Event, Framing, Operation, Provenance, Text
 from mitmesh.exchange import Action, Mode
 from mitmesh.redaction import address
-from mitmesh.redaction.members import members, woven, write_members
+from mitmesh.redaction.findings import TooMuch
+from mitmesh.redaction.keyed import Keyed
+from mitmesh.redaction.keylines import with_lines
+from mitmesh.redaction.members import called, members, woven, write_members
 from mitmesh.redaction.output import Output, Proxy
 from mitmesh.redaction.placeholders import Names, Table
 from mitmesh.redaction.policy import Decision, Policy
+from mitmesh.redaction.references import MOST, References, bare, made, merged, references
 from mitmesh.redaction.replace import Redaction, as_read, redact, views_of
 from mitmesh.redaction.report import describe
 from mitmesh.redaction.restore import RestoreStream, restore_body
+from mitmesh.redaction.restoretext import RestoreText
+from mitmesh.redaction.secrets import term
 from mitmesh.redaction.signing import CannotSign, is_signed, sign
 from mitmesh.redaction.sources import credentials
-from mitmesh.redaction.stored import Withheld, searched_answer, spoken, stored_answer
+from mitmesh.redaction.stored import SHORT, Spoken, Withheld, searched_answer, spoken, stored_answer
 from mitmesh.redaction.vault import Vault
 from mitmesh.rules import Content
 from mitmesh.stage import Stage
@@ -29,17 +38,18 @@ from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
 from mitmesh.store.keys import Hasher, load_key, make_folder
 
 if TYPE_CHECKING:
+    from mitmesh.dialects.base import Answer
+    from mitmesh.dialects.base import Path as Place
     from mitmesh.exchange import Exchange
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
     from mitmesh.rules.pii_return import PiiOutput
-    from mitmesh.stage import Transform
+    from mitmesh.stage import Rewrite, Transform
 
-_OFF_LOOP = 200_000
-"""Characters of a call's texts; above it they are rewritten in a thread, for that takes more than a millisecond."""
-MODEL, SESSION = ("model",), ("session",)
-_NAME = 12
-"""Characters; in a shorter name there is no room for a value."""
+_OFF_LOOP, _MANY = 200_000, 100
+"""Characters of a call's texts, and findings in them; with more they are rewritten in a thread: that takes more than
+a millisecond."""
+MODEL, SESSION, USER_AGENT = ("model",), ("session",), ("user_agent",)
 _ACTIONS = {"refuse": Action.REFUSE, "allow": Action.ALLOW}
 
 
@@ -70,11 +80,14 @@ class Redact(Stage):
     def __init__(self, data: Path, finder: Finds, trust: str | None = None, proxy: Proxy | None = None) -> None:
         self.finder, self.vault, self.output = finder, Vault(data), Output(finder, trust, proxy)
         self._data = data
+        self._terms: Callable[[str], Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def configure(self, rules: Rules) -> None:
         """Take what to look for and how long to remember from the rules. Raises RulesError."""
         self.finder.configure(rules)
+        words = "|".join(term(rule) for rule in rules.pii.terms if rule.type not in rules.pii.skip)
+        self._terms = re.compile(words.replace("(?i)", ""), re.IGNORECASE).search if words else None
         self.vault.days, self.vault.rows = rules.pii.vault.days, rules.pii.vault.rows
 
     async def start(self) -> None:
@@ -90,63 +103,97 @@ class Redact(Stage):
 
     async def request(self, x: Exchange) -> None:
         """Replace what must not leave. A finder that fails raises, and the call is refused."""
-        x.notes[STORED_TEXTS] = Withheld()  # until all is well
+        x.notes[STORED_TEXTS] = x.notes[STORED_ANSWER] = Withheld()  # until all is well
         claims = _claims(x)
         self._withhold(x, claims)
-        looked_at = x.operation is Operation.CHAT and x.body and not x.local  # what we say ourselves is no news
+        asks = x.operation is Operation.CHAT or not x.dialect.native
+        looked_at = asks and x.body and not x.local  # what we say ourselves is no news
         look = None
         if (rule := x.rules.pii.output).action != "allow" and looked_at:
             views = views_of(x.call.texts)
             said = "\0".join([*(text.text for text in x.call.texts), *(view.text for view in views if view)])
             x.local = lambda x: self.output.serve(x, said, rule)
             look = said, rule
-        history = x.call.history_at_provider
-        caller = x.identity.key or x.credential or x.client
-        known = await self.vault.load(caller, history) if history else None
-        names = self.vault.fresh(history) if history and known is None else Names(known)
+        refers, caller = references(x), x.identity.key or x.credential or x.client
+        known, names = await self._known(x, refers, caller)
         doc = x.body.doc if x.body else None
-        texts, odd = woven(x.call.texts, members(doc))
+        texts, odd = woven(x.call.texts, members(doc, self._terms))
         beside = [*address.said(x.path), *claims]
-        redaction = await self._redaction(x, [*texts, *beside], names)
-        table = Table({**(known or {}), **redaction.table})
+        own, every = frozenset(range(len(texts))) - odd, [*texts, *beside]
+        try:
+            redaction, large = await self._redaction(x, every, odd, names)
+        except TooMuch as error:
+            said = f"The call is too large to be searched for personal data: {error}. Send less at once, or have the "
+            said += "operator raise that limit of `finder` in rules/pii.yaml."
+            x.refuse(self.name, "pii.too_large", said, mode=Mode.ENFORCE, status=413, type="too_large")
+            return
+        odd |= set(range(len(texts) + len(beside), len(every)))
+        table = Table({**known, **redaction.table})
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
             state.structured = x.dialect.structured(doc)
-            if x.dialect.keeps(doc) or history:
-                state.caller, state.conversation = caller, [history] if history else []
+            if x.dialect.keeps(doc) or refers.grows or x.operation is Operation.OTHER:
+                state.caller, state.conversation = caller, refers.grows
+                self.vault.save(caller, refers.grows, table.values)  # the answer may never come
         x.notes[self.name] = state
-        self._write(x, redaction, texts, odd)
+        if large:
+            await asyncio.to_thread(self._write, x, redaction, every, own, odd)
+        else:
+            self._write(x, redaction, every, own, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
         if redaction.sent and not x.refusal and is_signed(x.headers):
             self._sign(x)
 
+    async def _known(self, x: Exchange, refers: References, caller: str) -> tuple[dict[str, str], Names]:
+        """The names that texts at the provider have to which this call refers, and those it goes on with."""
+        entries = [await self.vault.load(caller, each) for each in refers.all[:MOST]]
+        known, unsure = merged([entry for entry in entries if entry is not None])
+        first = 1
+        if refers.is_upload and x.body:
+            first = self.vault.fresh(hashlib.blake2b(x.body.raw).hexdigest())
+        elif refers.grows and None in entries[: len(refers.grows)]:
+            first = self.vault.fresh(refers.grows[0])
+        names = Names(known, first)
+        names.reserve(unsure)
+        return known, names
+
     def _withhold(self, x: Exchange, claims: Sequence[Text]) -> None:
         """Show no claim to audit and metrics before it was searched: the search may fail."""
         for claim in claims:
             if self.finder.remembered([claim.text]) != [[]]:
-                setattr(x.call, str(claim.path[0]), None)
+                _show(x, claim.path, None)
 
-    async def _redaction(self, x: Exchange, texts: list[Text], names: Names) -> Redaction:
+    async def _redaction(
+        self, x: Exchange, texts: list[Text], odd: frozenset[int], names: Names
+    ) -> tuple[Redaction, bool]:
+        """What becomes of these texts; names of members that hold a value found in them are put behind them. Is that so
+        much that it must not be written on the event loop?"""
         if not texts:
-            return Redaction()
+            return Redaction(), False
         views = views_of(texts)
-        found = await self.finder.find(as_read(texts, views))
+        read = as_read(texts, views)
+        keyed = Keyed(texts, read, (index for index in odd if not texts[index].is_json), x.body)
+        found = with_lines(read, keyed.found(await self.finder.find(keyed.searched)))
+        values = (text[each.start : each.end] for text, some in zip(read, found, strict=True) for each in some)
+        more = called(x.body.doc, values) if x.body else []
+        texts += more
+        views += [None] * len(more)
+        found += [[] for _ in more]
         policy = Policy(x.rules, x.identity, x.provider)
         task = (texts, views, found, policy, names, self._hash)
-        large = sum(len(text.text) for text in texts) > _OFF_LOOP
-        return await asyncio.to_thread(redact, *task) if large else redact(*task)
+        large = sum(len(text.text) for text in texts) > _OFF_LOOP or sum(map(len, found)) > _MANY
+        return (await asyncio.to_thread(redact, *task) if large else redact(*task)), large
 
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
 
-    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], odd: frozenset[int]) -> None:
-        """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `odd` are members of
-        the body, which are no text positions and are not stored."""
+    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], own: Set[int], odd: Set[int]) -> None:
+        """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `own` are the call's;
+        those at `odd` are members of the body, which are no text positions and are not stored."""
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
         sent, stored = redaction.sent, redaction.stored
-        own = set(range(len(texts))) - odd
         x.notes[STORED_TEXTS] = {texts[index].path: stored[index] for index in own & stored.keys()}
         # If nothing is sent, nothing else is stored whatever the rules keep.
         for index, new in {**sent, **(stored if x.refusal else {})}.items():
@@ -156,17 +203,18 @@ class Redact(Stage):
             for index in own & sent.keys():
                 x.body.set(texts[index].path, sent[index])
             write_members(x.body, texts, {index: sent[index] for index in odd & sent.keys()})
+            x.body.render()  # it keeps the bytes
 
     def _write_beside(self, x: Exchange, redaction: Redaction, beside: dict[int, Text]) -> None:
         """The same for what is said besides the body: the URL, and claims that audit and metrics would show."""
         sent = {text.path: redaction.sent[index] for index, text in beside.items() if index in redaction.sent}
         for index, text in beside.items():
             new = redaction.stored.get(index) or redaction.sent.get(index)
-            if text.path == MODEL:
-                x.call.model = new or text.text
-            elif text.path == SESSION:  # a placeholder would be the same in other sessions
-                x.call.session = self._hash(text.text) if new else text.text
-        sent.pop(SESSION, None)
+            if text.path == SESSION and new:  # a placeholder would be the same in other sessions
+                new = self._hash(text.text)
+            _show(x, text.path, new or text.text)
+        for path in (SESSION, USER_AGENT):
+            sent.pop(path, None)
         if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
             x.body.set(MODEL, new)
         if sent and not x.refusal:
@@ -185,7 +233,7 @@ class Redact(Stage):
         reason = "no credentials to sign it again are configured (`signing` in rules/pii.yaml)"
         if (key := credentials(x.rules.pii.signing)) and x.body and x.target:
             port = {"https": 443, "http": 80}.get(x.target.scheme) == x.target.port
-            host = x.headers.get("host") or (x.target.host if port else f"{x.target.host}:{x.target.port}")
+            host = x.headers.get("host") or (x.target.name if port else f"{x.target.name}:{x.target.port}")
             try:
                 body = x.body.render()
                 x.headers.update(sign(x.method, host, x.path, x.headers, body, key, datetime.now(UTC)))
@@ -208,7 +256,7 @@ class Redact(Stage):
         if state is None or not state.table:
             return None
         restore = RestoreStream(x.dialect, state.table, structured=state.structured)
-        return _Keeping(restore, lambda: self._keep(x, state)) if state.caller else restore
+        return _Keeping(restore, lambda doc: self._keep(x, state, doc)) if state.caller else restore
 
     def response(self, x: Exchange) -> None:
         """The same for a JSON answer; and remember the names where the conversation can go on at the provider."""
@@ -217,45 +265,54 @@ class Redact(Stage):
             return
         self._keep(x, state)
         if x.answer_body:
-            restore_body(x.answer_body, x.dialect, state.table, structured=state.structured)
+            # What is no answer to a chat (a list of messages) has its own shape: there every string is a text.
+            dialect = DIALECTS["generic"] if x.operation is Operation.OTHER else x.dialect
+            restore_body(x.answer_body, dialect, state.table, structured=state.structured)
 
-    def _keep(self, x: Exchange, state: _State) -> bool:
-        """Keep the names for later calls, once the answer's id is known; true when that is done."""
-        if not state.kept and state.caller and x.answer and x.answer.id:
-            self.vault.save(state.caller, [x.answer.id, *state.conversation], state.table.values)
-            state.kept = True
+    def text(self, x: Exchange) -> Rewrite | None:
+        """The same for an answer that is a text: a file's content, the results of a batch."""
+        state: _State | None = x.notes.get(self.name)
+        return RestoreText(state.table) if state and state.table else None
+
+    def _keep(self, x: Exchange, state: _State, doc: Any = None) -> bool:
+        """Keep the names for later calls, once the answer's ids are known; true when that is done."""
+        if not state.kept and state.caller:
+            ids = {bare(x.answer.id)} if x.answer and x.answer.id else set()
+            ids |= set(made(x.answer_body.doc if x.answer_body else doc))
+            if ids:
+                self.vault.save(state.caller, ids - set(state.conversation), state.table.values)
+                state.kept = True
         return state.kept
 
     def needs_settling(self, x: Exchange) -> bool:
-        """Is there text of an answer to be stored that was not looked at? What the finder remembers is settled here."""
+        """Is there text of an answer to be shown or stored that was not looked at? What is remembered, it settles."""
         state: _State | None = x.notes.get(self.name)
-        if state is None or state.settled or not x.answer or not x.answer.parts:
+        if state is None or state.settled or not x.answer:
             return False
-        if x.rules.content(x.identity.team) is not Content.REDACTED:
-            return False
-        parts = spoken(x.answer)
+        parts = self._spoken(x, x.answer)
         found = self.finder.remembered([part.read for part in parts])
         if found is not None:
             state.settled = True
             x.notes[STORED_ANSWER] = stored_answer(parts, found, state.values)
         return found is None
 
+    def _spoken(self, x: Exchange, answer: Answer) -> list[Spoken]:
+        return spoken(answer, texts=x.rules.content(x.identity.team) is Content.REDACTED)
+
     def settle(self, x: Exchange) -> None:
         """Find out what is stored of the answer: without the caller's values, should some have been sent in clear, and
-        without any others. What cannot be searched is not stored."""
+        without any others. What cannot be searched, for whatever reason, stays withheld."""
         state: _State | None = x.notes.get(self.name)
         if state is None or not self.needs_settling(x):
             return
         state.settled = True
         assert x.answer and self._loop
-        x.notes[STORED_ANSWER] = searched_answer(spoken(x.answer), state.values, self.finder, self._loop)
+        x.notes[STORED_ANSWER] = searched_answer(self._spoken(x, x.answer), state.values, self.finder, self._loop)
 
     def finish(self, x: Exchange) -> None:
-        """An answer that was not settled is not stored; nor are claims of a call that ended before it came here."""
+        """Show no claims of a call that ended before it came here; an answer that was not settled is withheld."""
         if self.name not in x.notes:
             self._withhold(x, _claims(x))
-        if self.needs_settling(x):
-            x.notes[STORED_ANSWER] = Withheld()
 
     def health(self) -> dict[str, Any]:
         """Whether names of people can be found at all, which models are loaded, what failed."""
@@ -269,9 +326,20 @@ class Redact(Stage):
 
 
 def _claims(x: Exchange) -> list[Text]:
-    """The model's and the session's name, where there is room for a value in them."""
-    claims = ((MODEL, x.call.model), (SESSION, x.call.session))
-    return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > _NAME]
+    """What the client says of itself, and audit and metrics would show: the model's and the session's name, the tool
+    it is. Only where there is room for a value in it."""
+    claims = ((MODEL, x.call.model), (SESSION, x.call.session), (USER_AGENT, x.user_agent))
+    return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > SHORT]
+
+
+def _show(x: Exchange, path: Place, said: str | None) -> None:
+    """Let a claim be shown as this. A tool that a User-Agent with a value in it named is no tool's name."""
+    if path == USER_AGENT:
+        if said != x.user_agent and x.identity.sources.get("tool") == "user_agent":
+            x.identity.tool = x.identity.tool_version = None
+        x.user_agent = said
+    elif path in (MODEL, SESSION):
+        setattr(x.call, str(path[0]), said)
 
 
 class _Keeping:
@@ -279,13 +347,13 @@ class _Keeping:
 
     __slots__ = ("_done", "_inner", "_keep")
 
-    def __init__(self, inner: Transform, keep: Callable[[], bool]) -> None:
+    def __init__(self, inner: Transform, keep: Callable[[Any], bool]) -> None:
         self._inner, self._keep = inner, keep
         self._done = False
 
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
         """See Transform."""
-        self._done = self._done or self._keep()
+        self._done = self._done or self._keep(doc)
         return self._inner.event(event, doc)
 
     def end(self) -> Sequence[Event]:

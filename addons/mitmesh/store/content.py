@@ -1,7 +1,8 @@
 """What is kept of the texts of an exchange, and how it is written: each message once, under its keyed hash.
 
 Two notes on the Exchange are hooks for stages that tell apart what is sent from what is stored:
-`stored_texts` (dict of `Text.path` to the text to store) and `stored_answer` (dict of a part's index to its text).
+`stored_texts` (dict of `Text.path` to the text to store) and `stored_answer` (dict of a part's index to its text, of
+`(NAME, index)` to the name a part has, and of `ANSWER_MODEL` to the model's).
 A stage that sets `stored_texts` has looked at every text of the request; what it left out is stored as it is.
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 STORED_TEXTS = "stored_texts"
 STORED_ANSWER = "stored_answer"
+NAME, ANSWER_MODEL = "name", "model"
 
 REQUEST = "request"
 ANSWER = "answer"
@@ -78,6 +80,14 @@ def answer_texts(x: Exchange, content: Content, when: str) -> Texts:
     return Texts(x.id, ANSWER, when, parts, content in (Content.FULL, Content.REDACTED), x.response_bytes, stored)
 
 
+def answer_model(x: Exchange) -> str | None:
+    """The model that the answer says it is from, as audit and metrics may show it."""
+    if x.answer is None or x.answer.model is None:
+        return None
+    stored: Mapping[Any, str] = x.notes.get(STORED_ANSWER, {})
+    return stored.get(ANSWER_MODEL, x.answer.model)
+
+
 def messages(texts: Texts) -> list[Message]:
     """The texts as messages: all texts of one message and role are one, a line each, in conversation order."""
     if texts.direction == ANSWER:
@@ -96,7 +106,8 @@ def _answer_messages(texts: Texts) -> Iterable[Message]:
         assert isinstance(part, Part)
         if part.kind is not Kind.OPAQUE:
             text = texts.stored.get(index, part.text)
-            yield _ROLES[part.kind], f"{part.name}\n{text}" if part.name else text
+            name = texts.stored.get((NAME, index), part.name) if part.name else None
+            yield _ROLES[part.kind], f"{name}\n{text}" if name else text
 
 
 def write(conn: sqlite3.Connection, batch: list[Texts], hasher: Hasher) -> None:

@@ -6,10 +6,12 @@ Rows are made on the event loop from an Exchange at rest; the writer's thread se
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mitmesh.exchange import Billing, Inspected
+from mitmesh.store.content import answer_model
 from mitmesh.store.database import Row
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ OUTCOME_COLUMNS = (
     "cache_similarity", "cache_saved_microusd", "vendor_saved_microusd",
 )  # fmt: skip
 COLUMNS = REQUEST_COLUMNS + OUTCOME_COLUMNS
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context."""
+_WORD = re.compile(r"(?=(?:\D*\d){0,3}\D*\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 CONNECTION_COLUMNS = ("started", "client", "host", "port", "sni", "kind", "rule_id", "detail")
 OPEN: Row = (None,) * len(OUTCOME_COLUMNS)
 """OUTCOME_COLUMNS of an exchange that has just begun: nothing is known."""
@@ -54,18 +59,27 @@ def short(value: str | None) -> str | None:
     return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
+def word(value: str | None) -> str | None:
+    """An API's own word (why an answer ended, the type of an error), or `other` for what cannot be one: it may quote
+    anything."""
+    return value if value is None or _WORD.fullmatch(value) else "other"
+
+
 def request_columns(x: Exchange, hasher: Hasher) -> Row:
     """REQUEST_COLUMNS of an exchange that is about to leave, or was refused before; they do not change any more."""
     call, who = x.call, x.identity
     account = hasher.hash(b"account", call.account) if call.account else None
     credential = hasher.hash(b"credential", x.credential) if x.credential else None
+    # An id alone finds the conversation again at the provider, and its form is the client's: the hash joins as well.
+    history = hasher.hash(b"history", call.history_at_provider) if call.history_at_provider else None
+    trace = x.traceparent if x.traceparent and _TRACE.fullmatch(x.traceparent) else None
     unread = x.request_bytes if x.inspected is Inspected.OPAQUE else call.opaque_bytes
     return (
         x.id, stamp(x.started), who.team, who.user, short(who.tool), short(who.tool_version), who.namespace,
         who.service_account, who.pod, who.process, who.key, who.tier, who.owner, _sources(tuple(who.sources.items())),
-        short(call.session), x.client, short(x.headers.get("user-agent")), account, credential, x.via, x.provider,
-        x.target.host if x.target else None, short(call.model), call.operation.value, x.dialect.name, call.stream,
-        short(call.history_at_provider), x.request_bytes, unread, x.inspected.value, short(x.traceparent),
+        short(call.session), x.client, short(x.user_agent), account, credential, x.via, x.provider,
+        x.target.name if x.target else None, short(call.model), call.operation.value, x.dialect.name, call.stream,
+        history, x.request_bytes, unread, x.inspected.value, trace,
         x.rules.version,
     )  # fmt: skip
 
@@ -86,8 +100,8 @@ def outcome_columns(x: Exchange) -> Row:
         x.status, x.origin.value, x.billing.value, x.outcome.value if x.outcome else None,
         x.forwarded and x.route != "demo",  # a demo's answer is forwarded to ourselves alone
         refusal.stage if refusal else None, refusal.rule_id if refusal else None, x.route,
-        short(answer.model) if answer else None, short(answer.finish) if answer else None,
-        short(answer.error) if answer else None, *tokens, None if notional else x.cost, x.cost if notional else None,
+        short(answer_model(x)), word(answer.finish) if answer else None,
+        word(answer.error) if answer else None, *tokens, None if notional else x.cost, x.cost if notional else None,
         _since(x, x.times.first_token), _since(x, x.times.done), round(x.times.own * 1000, 3),
         json.dumps({name: round(seconds * 1000, 3) for name, seconds in stages.items()}) if stages else None,
         x.response_bytes, *_cache(x),

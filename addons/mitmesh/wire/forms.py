@@ -10,19 +10,30 @@ import re
 from dataclasses import dataclass
 from email.message import Message
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote_plus, unquote_plus
+from urllib.parse import quote_plus, unquote_to_bytes
 
+from mitmesh.wire.charset import decoded, encoded, wide
 from mitmesh.wire.jsontext import BadPath, Body
+from mitmesh.wire.multipart import is_multipart, parts
 
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Path
 
 MOST_PIECES = 10_000
-"""Texts that one body may hold; one with more is not read."""
-_PRINTED = bytes([9, 10, 12, 13, *range(32, 127), *range(128, 256)])
-"""All bytes but control characters."""
-_ASCII = re.compile(rb"[\x00-\x7f]+")
-_DISPOSITION = re.compile(rb"\r\ncontent-disposition:[^\r\n]*", re.IGNORECASE)
+"""Texts that one body may hold."""
+_CONTROLS = bytes([*range(8), 11, *range(14, 27), *range(28, 32), 127])
+"""Control characters that texts do not have (escapes of terminals they do)."""
+_FEW = 50
+"""One control character of so many bytes may be in what does not say that it is a text."""
+_TEXT = re.compile(r"text/|application/.*(json|xml|yaml|toml|script|sql|csv|urlencoded|graphql|x-sh)")
+_BINARY = re.compile(
+    r"image/(?!svg)|audio/|video/(?!mp2t)|font/|application/.*(proto|grpc|cbor|msgpack|thrift|avro|eventstream|zip|pdf|gzip)"
+)
+"""Types whose bytes are no text where they have a control character: an edit would damage them."""
+
+
+class TooManyPieces(ValueError):
+    """A form with more than MOST_PIECES texts."""
 
 
 @dataclass(slots=True)
@@ -32,8 +43,16 @@ class Piece:
     start: int
     end: int
     text: str
+    encoding: str = "utf-8"
     quoted: bool = False
     """Is it URL-encoded?"""
+    name: str = ""
+    """The field it is the value of."""
+
+    def written(self, text: str) -> bytes:
+        """Another text as it would stand there. Raises ValueError for one with a lone surrogate."""
+        raw = encoded(text, self.encoding)
+        return quote_plus(raw).encode() if self.quoted else raw
 
 
 class TextBody(Body):
@@ -51,6 +70,11 @@ class TextBody(Body):
         """Was any text set that was not so before?"""
         return bool(self._new)
 
+    def name_of(self, path: Path) -> str:
+        """The field that the piece at `path` is the value of; empty where that is not known."""
+        index = path[0]
+        return self._pieces[index].name if isinstance(index, int) and index < len(self._pieces) else ""
+
     def set(self, path: Path, value: Any) -> None:
         """Put a text in the place of the piece at `path`. Raises BadPath for any other."""
         index = path[0] if len(path) == 1 else None
@@ -63,77 +87,85 @@ class TextBody(Body):
         """The body's bytes now. Raises ValueError for a text with a lone surrogate."""
         out, copied = [], 0
         for index in sorted(self._new):
-            piece, text = self._pieces[index], self._new[index]
-            out += [self.raw[copied : piece.start], (quote_plus(text) if piece.quoted else text).encode()]
+            piece = self._pieces[index]
+            out += [self.raw[copied : piece.start], piece.written(self._new[index])]
             copied = piece.end
         return b"".join([*out, self.raw[copied:]])
 
 
 def read_form(raw: bytes, content_type: str) -> TextBody | None:
-    """The body as its Content-Type says it is to be read, else as one text; None for what is none, or has too many."""
-    header = Message()
-    header["content-type"] = content_type
-    kind = header.get_content_type() if content_type else ""
-    pieces: list[Piece] | None
+    """The body as its Content-Type says it is to be read, else as one text; None for what is none. Raises BadUpload,
+    TooManyPieces."""
+    kind, charset = _type(content_type)
     opaque = 0
-    if kind == "multipart/form-data" and isinstance(boundary := header.get_param("boundary"), str) and boundary:
-        pieces, opaque = _parts(raw, boundary.encode("latin-1", "replace"))
+    pieces: list[Piece] | None
+    if is_multipart(content_type):
+        pieces, opaque = _parts(raw, content_type)
     elif kind == "application/x-www-form-urlencoded":
         pieces = _fields(raw)
     else:
-        pieces = _texts(raw, 0, len(raw))
-    return None if pieces is None or len(pieces) > MOST_PIECES else TextBody(raw, pieces, opaque)
+        pieces = _texts(raw, 0, len(raw), kind, charset)
+    if pieces is not None and len(pieces) > MOST_PIECES:
+        raise TooManyPieces
+    return None if pieces is None else TextBody(raw, pieces, opaque)
 
 
-def _texts(raw: bytes, start: int, end: int) -> list[Piece] | None:
-    """Bytes as one text. In what is not UTF-8 each run of ASCII is one: a byte that no encoding has must hide nothing
-    beside it. None where they are no text (protobuf often is UTF-8, but has control characters)."""
+def _type(content_type: str) -> tuple[str, str]:
+    """The type that a Content-Type names (empty: none) and its charset."""
+    header = Message()
+    header["content-type"] = content_type
+    charset = header.get_param("charset", "")
+    return header.get_content_type() if content_type else "", charset if isinstance(charset, str) else ""
+
+
+def _texts(raw: bytes, start: int, end: int, kind: str, charset: str = "") -> list[Piece] | None:
+    """Bytes as one text; None where they are none."""
     part = raw[start:end]
-    if part.translate(None, _PRINTED) != b"":
+    if not _is_text(part, kind):
         return None
-    try:
-        return [Piece(start, end, part.decode())]
-    except UnicodeDecodeError:
-        runs = _ASCII.finditer(part)
-        return [Piece(start + run.start(), start + run.end(), run[0].decode()) for run in runs] or None
+    text, encoding = decoded(part, charset)
+    return [Piece(start, end, text, encoding)] if text else []
+
+
+def _is_text(part: bytes, kind: str) -> bool:
+    """What calls itself a text is one, whatever is in it. Of anything else the bytes decide."""
+    if _TEXT.match(kind):
+        return True
+    controls = len(part) - len(part.translate(None, _CONTROLS))
+    if _BINARY.match(kind):
+        return not controls and b"\x1b" not in part
+    return controls <= 1 + len(part) // _FEW or wide(part)
 
 
 def _fields(raw: bytes) -> list[Piece] | None:
-    if not raw.isascii() or raw.translate(None, _PRINTED) != b"":
-        return _texts(raw, 0, len(raw))  # no form then; as a text it is read all the same
+    if not raw.isascii():
+        return _texts(raw, 0, len(raw), "text/plain")  # no form then; as a text it is read all the same
     text, pieces, at = raw.decode(), [], 0
     for field in text.split("&"):
         name, sign, value = field.partition("=")
-        for start, said in ((at, name), (at + len(name) + len(sign), value)):
+        for start, said, key in ((at, name, ""), (at + len(name) + len(sign), value, name)):
             if said:
-                pieces.append(Piece(start, start + len(said), unquote_plus(said), quoted=True))
+                of = decoded(unquoted(key))[0]
+                pieces.append(Piece(start, start + len(said), *decoded(unquoted(said)), quoted=True, name=of))
         at += len(field) + 1
     return pieces
 
 
-def _parts(raw: bytes, boundary: bytes) -> tuple[list[Piece] | None, int]:
-    """The texts of an upload: each part's own, and what its header says of it (a file's name). And the bytes of parts
-    that are no text."""
+def unquoted(said: str) -> bytes:
+    """A form's or a query's word as the bytes it stands for."""
+    return unquote_to_bytes(said.replace("+", " "))
+
+
+def _parts(raw: bytes, content_type: str) -> tuple[list[Piece], int]:
+    """The texts of an upload: each part's own and its header (which has a file's name). And the bytes of parts that are
+    no text. Raises BadUpload."""
     pieces: list[Piece] = []
     opaque = 0
-    mark = b"--" + boundary
-    at = raw.find(mark)
-    if at < 0:
-        return None, 0
-    while not raw.startswith(b"--", at + len(mark)):
-        head_end = raw.find(b"\r\n\r\n", at)
-        following = raw.find(b"\r\n" + mark, max(head_end, at))
-        if head_end < 0 or following < 0:
-            return None, 0  # no upload that ends in order
-        begin = min(head_end + 4, following)
-        head = raw[at + len(mark) : head_end]
-        for found in _DISPOSITION.finditer(head):
-            start = at + len(mark) + found.start() + 2
-            pieces += _texts(raw, start, start + len(found[0]) - 2) or []
-        texts = _texts(raw, begin, following) if following > begin else []
+    for part in parts(raw, content_type):
+        pieces += _texts(raw, *part.head, "text/plain") or []
+        texts = _texts(raw, *part.content, *_type(part.kind))
         if texts is None:
-            opaque += following - begin
+            opaque += part.content[1] - part.content[0]
         else:
             pieces += texts
-        at = following + 2
     return pieces, opaque

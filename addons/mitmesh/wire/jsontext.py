@@ -184,13 +184,14 @@ def _number_fault(token: str) -> str | None:
 class Body:
     """A JSON body and its edits. `doc` is what it says now; change it through `set` alone."""
 
-    __slots__ = ("_edits", "doc", "raw")
+    __slots__ = ("_edits", "_rendered", "doc", "raw")
 
     def __init__(self, raw: bytes, doc: Any) -> None:
         """`raw` is the body as it came and `doc` what `parse` made of it."""
         self.raw = raw
         self.doc = doc
         self._edits: Edits | None = {}
+        self._rendered: bytes | None = raw
 
     @property
     def changed(self) -> bool:
@@ -202,7 +203,7 @@ class Body:
         an object. Raises BadPath where there is no such place."""
         if not path:
             if not (type(value) is str and type(self.doc) is str and self.doc == value):
-                self.doc, self._edits = value, None
+                self.doc, self._edits, self._rendered = value, None, None
             return
         parent, last = self.doc, path[-1]
         for step, key in enumerate(path[:-1]):
@@ -216,6 +217,7 @@ class Body:
         self._note(path, Edit.INSERT if new else Edit.REPLACE)
 
     def _note(self, path: Path, edit: Edit) -> None:
+        self._rendered = None
         edits: Edits | Edit | None = self._edits
         for key in path[:-1]:
             if edits is None or isinstance(edits, Edit):  # a value above it is written as a whole
@@ -225,15 +227,16 @@ class Body:
             edits[path[-1]] = edit
 
     def render(self) -> bytes:
-        """The body's bytes now: those that came, but for the values that were set. Raises ValueError for a value that
-        JSON cannot say (NaN, a lone surrogate)."""
-        if self._edits == {}:
-            return self.raw
+        """The body's bytes now: those that came, but for the values that were set; made once. Raises ValueError for a
+        value that JSON cannot say (NaN, a lone surrogate)."""
+        if self._rendered is not None:
+            return self._rendered
         text = dumps(self.doc) if self._edits is None else splice(self.raw.decode(), self.doc, self._edits)
         try:
-            return text.encode()
+            self._rendered = text.encode()
         except UnicodeEncodeError:
             raise ValueError("a value that was set holds a lone surrogate") from None
+        return self._rendered
 
 
 def _check(node: Any, key: str | int, step: int, *, new: bool = False) -> None:
