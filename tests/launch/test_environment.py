@@ -43,9 +43,9 @@ def test_with_bad_rules_nothing_goes_past_us(home: Path, tmp_path: Path) -> None
     (tmp_path / "rules" / "hosts.yaml").write_text("hosts: [{")
     places = {**PLACES, "rules": str(tmp_path / "rules")}
     found = environment.variables(home, places, {"NO_PROXY": "corp.example"})
-    assert found["NO_PROXY"] == "localhost,127.0.0.1,::1"
+    assert found["NO_PROXY"] == ""
     with pytest.raises(LaunchError, match=r"hosts\.yaml"):
-        environment.passes_by("corp.example", places)
+        environment.past(["corp.example"], places)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,36 @@ def test_no_proxy_takes_no_llm_host_past_us(home: Path, given: str, kept: str) -
     """What was excepted before stays so, but for what would take LLM hosts past the proxy."""
     found = variables(home, NO_PROXY=given)
     assert found["NO_PROXY"] == found["no_proxy"] == "localhost,127.0.0.1,::1" + kept
+
+
+@pytest.mark.parametrize(
+    ("match", "given", "kept"),
+    [
+        ("localhost:11434", "", ""),
+        ("127.0.0.1:11434", "", ""),
+        ("[::1]:11434", "127.0.0.0/8,api.localhost,corp.example", "corp.example"),
+        ("localhost:11434", "localhost:3000,localhost:11434", "localhost:3000"),
+        (
+            "10.40.0.0/16:8000",
+            "10.0.0.0/8,10.41.0.1,192.168.0.0/16",
+            "localhost,127.0.0.1,::1,10.41.0.1,192.168.0.0/16",
+        ),
+        ("*.llm.corp.example", "corp.example,10.0.0.1", "localhost,127.0.0.1,::1,10.0.0.1"),
+    ],
+)
+def test_an_llm_host_on_this_machine_or_network(home: Path, match: str, given: str, kept: str) -> None:
+    """A model server that the rules list is governed under whatever name of loopback, or range, it would be called."""
+    rules = home / "rules"
+    rules.mkdir()
+    for name in ("mesh", "hosts"):
+        (rules / f"{name}.yaml").write_bytes((ROOT / "rules" / f"{name}.yaml").read_bytes())
+    (rules / "local").mkdir()
+    entry = {"id": "ollama", "match": [match], "provider": "ollama", "api": "compatible", "billing": "local"}
+    (rules / "local" / "hosts.yaml").write_text(json.dumps({"hosts": [entry]}))
+    found = environment.variables(home, {**PLACES, "rules": str(rules)}, {"NO_PROXY": given})
+    assert found["NO_PROXY"] == found["no_proxy"] == kept
+    none = "localhost" not in kept.split(",")
+    assert ("-Dhttp.nonProxyHosts= " in found["JAVA_TOOL_OPTIONS"]) is none
 
 
 def test_nothing_runs(tmp_path: Path) -> None:
