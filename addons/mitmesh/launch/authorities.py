@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"mitmesh: {folder} cannot be used: {error.strerror}")
     sys.stdout.write("\n".join(_said(signers)) + "\n")
+    if signers.wider(rules):
+        sys.stdout.write(f"mitmesh: {ca.WIDE}\n")
     if options.what == "rotate":
         sys.stdout.write(f"Clients must trust the new one: scripts/install-ca install, or {folder / ca.TRUSTED}\n")
 
