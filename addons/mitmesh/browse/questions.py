@@ -148,8 +148,14 @@ CONTENT = {
         "select messages.role, snippet(messages_fts, 0, '[', ']', '…', 24) as found,\n"
         "    (select max(exchange) from exchange_messages where message = messages.id) as exchange,\n    first_seen\n"
         "from messages_fts join messages on messages.id = messages_fts.rowid\n"
-        "where messages_fts match :words order by messages_fts.rank limit 100",
+        "where messages_fts match search_words(:words) order by messages_fts.rank limit 100",
         'Words of prompts and answers, best first. SQLite\'s syntax: `one OR two`, `"a phrase"`, `begin*`.',
+    ),
+    "tools": Question(
+        "Which tools were called",
+        "select tool, count(*) as calls, max(exchange) as exchange from exchange_messages\n"
+        "where tool is not null group by 1 order by calls desc",
+        "By the answers whose text is kept.",
     ),
 }
 """Of content.db: auditors."""
@@ -183,7 +189,7 @@ where session = :session and (:caller = '' or {CALLER} = :caller) order by id li
 CALL = "select * from exchanges where id = :id"
 VERDICTS = "select * from verdicts where exchange in (select value from json_each(:ids)) order by exchange, position"
 MESSAGES = """
-select exchange, direction, position, exchange_messages.role, chars, message, messages.text
+select exchange_messages.*, messages.text
 from exchange_messages left join messages on messages.id = exchange_messages.message
 where exchange in (select value from json_each(:ids)) order by exchange, direction desc, position
 """
