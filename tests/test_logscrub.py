@@ -113,3 +113,15 @@ def test_every_logger(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 3
     assert KEY not in caplog.text
     assert "ValueError" in caplog.text and "test_logscrub.py" in caplog.text
+
+
+@pytest.mark.usefixtures("installed")
+def test_mitmwebs_login_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """The one credential that is meant for the person at the terminal; nothing else in its place, from nobody else."""
+    line = "Web server listening at http://127.0.0.1:8081/?token=0123abcd"
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("mitmproxy.tools.web.master").info("%s", line)
+        logging.getLogger("mitmproxy.tools.web.master").info("%s", line + f" token=x ?key={KEY}")
+        logging.getLogger("someone.else").info("%s", line)
+    assert [record.getMessage().endswith("=0123abcd") for record in caplog.records] == [True, False, False]
+    assert KEY not in caplog.text

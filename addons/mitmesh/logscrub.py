@@ -26,6 +26,8 @@ _SECRETS = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+_LOGIN = re.compile(r"Web server listening at http://[^\s?]+/\?token=[0-9a-f]+\s*")
+
 
 def scrub(text: str) -> str:
     """The text with whatever looks like a credential, and the `repr` of any bytes, replaced by `***`.
@@ -40,6 +42,11 @@ def _stars(found: re.Match[str]) -> str:
     return (found["keep"] or found["cookie"] or found["user"] or "") + "***"
 
 
+def _is_login(record: logging.LogRecord, text: str) -> bool:
+    """Is it mitmweb telling the person at the terminal how to log in? Nothing but its own link is in that line."""
+    return record.name == "mitmproxy.tools.web.master" and _LOGIN.fullmatch(text) is not None
+
+
 def install() -> None:
     """Make every log record of this process go through `scrub`. Calling it again changes nothing."""
     current = logging.getLogRecordFactory()
@@ -48,7 +55,8 @@ def install() -> None:
 
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = current(*args, **kwargs)
-        record.msg, record.args = scrub(record.getMessage()), ()
+        text = record.getMessage()
+        record.msg, record.args = (text if _is_login(record, text) else scrub(text)), ()
         if record.exc_info and record.exc_info[0]:
             record.exc_text = scrub("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return record
