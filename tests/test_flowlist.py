@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mitmproxy import contentviews
 from mitmproxy.contentviews import Metadata
-from mitmproxy.test import tflow
+from mitmproxy.test import taddons, tflow
 
 from audits import answered, exchange
 from mitmesh import flowlist
@@ -108,6 +108,9 @@ def test_a_streamed_answer_is_shown_in_its_own_view() -> None:
     x = answered(exchange())
     flowlist.install(told.append)(flow, x)
     assert told == [flow]
-    shown = contentviews.prettify_message(flow.response, flow)
-    assert shown.view_name == "LLM conversation" and "── assistant ──" in shown.text
-    assert shown.text in contentviews.prettify_message(flow.request, flow).text
+    flow.metadata[flowlist.DIALECT] = "openai_chat"  # the exchange's own is a stand-in
+    with taddons.context():
+        shown = contentviews.prettify_message(flow.response, flow)
+        assert shown.view_name == "LLM conversation", shown
+        assert "── assistant ──" in shown.text
+        assert shown.text in contentviews.prettify_message(flow.request, flow).text

@@ -11,17 +11,19 @@ import re
 import traceback
 from typing import Any
 
+_PORT = r"[0-9]{1,5}@(?:(?:127\.0\.0\.1|localhost|\[::1\]):)?[0-9]{1,5}(?![\w.:-])"
+"""After a host's name: its port and where we listen, as mitmproxy writes modes (`upstream:http://proxy:3128@8080`)."""
 _SECRETS = re.compile(
-    r"""
+    rf"""
     (?P<bytes> \bb' (?:[^'\\]++|\\.)*+ '? | \bb" (?:[^"\\]++|\\.)*+ "? )     # what a peer sent, quoted by Python
     | (?P<keep> [?&](?:key|api[-_]?key|access_token|token|sig|signature|code)=   # query strings
       | (?:authorization|x-api-key|x-goog-api-key|api-key|proxy-authorization)["']?\s*[:=,]\s*["']? # headers
         (?:(?:bearer|basic)\s+)?
       | \bbearer\s+ ) [^\s"'&,;)]+
     | (?P<cookie> cookie["']?\s*[:=,]\s*["']? ) [^"'\n]+                                # a list with spaces
-    | (?P<user> ://[^/\s:@]*: ) [^/\s@]+ (?=@)                                         # https://user:password@host
-    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{8,}   # provider keys
-    | \bAIza[A-Za-z0-9_\-]{20,}
+    | (?P<user> ://[^/\s:@]*: ) (?!{_PORT}) [^/\s@]+ (?=@)                                  # https://user:password@host
+    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{{8,}}   # provider keys
+    | \bAIza[A-Za-z0-9_\-]{{20,}}
     """,
     re.IGNORECASE | re.VERBOSE,
 )

@@ -141,3 +141,16 @@ async def test_an_empty_audit(empty: Path) -> None:
 def test_periods(period: str, begins: str) -> None:
     """A period is whole days, UTC, today among them."""
     assert since(period, datetime(2026, 3, 2, 1, tzinfo=UTC)) == begins
+
+
+async def test_what_was_refused_was_not_left_uninspected(tmp_path: Path) -> None:
+    """A body that could not be read and never left is a refusal, and nothing that went out unread."""
+    read, refused = (browsed.one(0.01) for _ in range(2))
+    read.inspected = refused.inspected = browsed.Inspected.OPAQUE
+    refused.refuse("scope", "body.bad_json", "no JSON")
+    refused.outcome = browsed.Outcome.REFUSED
+    await asyncio.to_thread(browsed.make, tmp_path, [read, refused])
+    datasette = build(tmp_path)
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {Users(tmp_path).add('a', Role.VIEWER, Kind.TOKEN)}"}
+    rows = (await datasette.client.get("/audit/not_inspected.json?since=&_shape=array", headers=headers)).json()
+    assert [(row["calls"], row["exchange"]) for row in rows] == [(1, read.id)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,20 @@ def test_an_llm_host_on_this_machine_or_network(home: Path, match: str, given: s
     assert found["NO_PROXY"] == found["no_proxy"] == kept
     none = "localhost" not in kept.split(",")
     assert ("-Dhttp.nonProxyHosts= " in found["JAVA_TOOL_OPTIONS"]) is none
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="Java is not installed")
+@pytest.mark.parametrize("name", ["plain", "with a space", 'it\'s "quoted"'])
+def test_java_reads_the_path(tmp_path: Path, name: str) -> None:
+    """Whatever signs the folder's name has, Java starts and has the store."""
+    home = tmp_path / name
+    (home / "ca").mkdir(parents=True)
+    (home / environment.CA).write_text(ONE)
+    options = variables(home)["JAVA_TOOL_OPTIONS"]
+    command = ["java", "-XshowSettings:properties", "-version"]
+    done = subprocess.run(command, env={**os.environ, "JAVA_TOOL_OPTIONS": options}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"javax.net.ssl.trustStore = {home / 'ca' / 'bundle.p12'}\n" in done.stderr
 
 
 def test_nothing_runs(tmp_path: Path) -> None:

@@ -77,9 +77,10 @@ AUDIT = {
         "What was not inspected",
         "select host, dialect, inspected, count(*) as calls, sum(uninspected_bytes) as uninspected_bytes,\n"
         "    max(id) as exchange\n"
-        "from exchanges where started >= :since and (inspected <> 'full' or uninspected_bytes > 0)\n"
+        "from exchanges where started >= :since and coalesce(outcome, '') <> 'refused'\n"
+        "    and (inspected <> 'full' or uninspected_bytes > 0)\n"
         "group by 1, 2, 3 order by uninspected_bytes desc",
-        "Calls to LLM hosts that we read in part (images, audio, encrypted reasoning) or not at all.",
+        "Calls to LLM hosts that we read in part (images, audio, encrypted reasoning) or not at all, and let go.",
     ),
     "not_decrypted": Question(
         "LLM hosts' connections that carried no call we could read",
@@ -174,7 +175,8 @@ select count(*) as calls, sum(outcome = 'refused') as refused, sum(outcome is nu
     sum(cost_microusd) as cost, sum(notional_microusd) as notional, sum(prompt_tokens) as prompt,
     sum(completion_tokens) as completion, sum(cache_read_tokens) as cache_read, sum(estimated) as estimated,
     sum(prompt_tokens is not null and cost_microusd is null and notional_microusd is null) as unpriced,
-    sum(inspected <> 'full') as not_inspected, sum(uninspected_bytes) as uninspected_bytes,
+    sum(inspected <> 'full' and coalesce(outcome, '') <> 'refused') as not_inspected,
+    sum(case when coalesce(outcome, '') <> 'refused' then uninspected_bytes end) as uninspected_bytes,
     count(distinct session) as sessions, sum(own_ms) / count(own_ms) as own_ms
 from exchanges where started >= :since
 """

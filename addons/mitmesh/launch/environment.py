@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -112,7 +113,14 @@ def _java(past: str, proxy: str, store: Path, environ: Mapping[str, str]) -> str
     host, _, port = proxy.rpartition(":")
     options = [f"-D{scheme}.proxy{what}" for scheme in ("https", "http") for what in (f"Host={host}", f"Port={port}")]
     options.append(f"-Dhttp.nonProxyHosts={'localhost|127.*|[::1]' if LOOPBACK[0] in past.split(',') else ''}")
-    options += [f"-Djavax.net.ssl.trustStore={store}", "-Djavax.net.ssl.trustStoreType=PKCS12"]
+    options += [_quoted(f"-Djavax.net.ssl.trustStore={store}"), "-Djavax.net.ssl.trustStoreType=PKCS12"]
     options.append(f"-Djavax.net.ssl.trustStorePassword={trust.JAVA_PASSWORD}")
     before = environ.get("JAVA_TOOL_OPTIONS", "")
     return " ".join([before, *options] if before else options)
+
+
+def _quoted(option: str) -> str:
+    """An option that Java reads as one, whatever signs the path in it has."""
+    if not re.search(r"[\s\"']", option):
+        return option
+    return "".join(f'"{each}"' if "'" in each else f"'{each}'" for each in re.split("('+)", option) if each)
