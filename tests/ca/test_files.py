@@ -176,6 +176,14 @@ def test_a_wide_ca_under_rules_that_want_constraints_is_told(
     assert [found.well for found in doctor._certificate(folder.parent, place)] == [True]
 
 
+def test_days_out_of_bounds_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """What may be said is a range, and not a list of it."""
+    for days in ("-3", "0", "366", "x"):
+        with pytest.raises(SystemExit):
+            authorities.main(["rotate", f"--days={days}"])
+        assert capsys.readouterr().err.splitlines()[-1].endswith("argument --days: must be from 1 to 365")
+
+
 @pytest.mark.parametrize("what", ["key", "text"])
 def test_a_chain_that_is_none(folder: Path, write, tmp_path: Path, what: str) -> None:
     """A file of something else, or a key by mistake, is refused and not sent to anybody."""

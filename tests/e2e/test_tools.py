@@ -115,6 +115,12 @@ def test_doctor_finds_all_well(tools: Tools) -> None:
             ("FAIL  NO_PROXY", "past the proxy: openai.com\n"),
             1,
         ),
+        (
+            ("--host", "bank.example"),
+            {},
+            ("note  governed  bank.example is no LLM host by the rules", "rules/local/hosts.yaml"),
+            0,
+        ),
         (("--", "true"), {}, ("FAIL  proxy     nothing of it came to the proxy",), 1),
         (
             ("--", *ask("nowhere.example")[1:]),
@@ -137,6 +143,7 @@ def test_doctor_finds_all_well(tools: Tools) -> None:
         "upstream",
         "tunnelled",
         "no_proxy",
+        "no LLM host",
         "past",
         "unreachable",
         "missing",

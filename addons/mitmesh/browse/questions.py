@@ -40,8 +40,8 @@ AUDIT = {
     ),
     "spend_by_model": Question(
         "What was spent, by model",
-        f"select coalesce(nullif(model, ''), '(no model)') as model, provider, {_SUMS}\n"
-        "from exchanges where started >= :since group by 1, 2\n"
+        f"select model, group_concat(distinct provider) as providers, {_SUMS}\n"
+        "from exchanges where started >= :since and model <> '' group by 1\n"
         "order by coalesce(sum(cost_microusd), 0) + coalesce(sum(notional_microusd), 0) desc, calls desc",
     ),
     "new_callers": Question(
@@ -63,7 +63,8 @@ AUDIT = {
     "slowest": Question(
         "Slowest calls",
         "select id as exchange, started, team, model, first_token_ms, total_ms, own_ms\n"
-        "from exchanges where started >= :since and total_ms is not null order by total_ms desc limit 50",
+        "from exchanges where started >= :since and total_ms is not null and operation <> 'models'\n"
+        "order by total_ms desc limit 50",
         "`own_ms` of the total was spent in mitmesh, the rest at the provider and on the way.",
     ),
     "most_tokens": Question(

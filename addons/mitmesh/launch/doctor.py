@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,7 @@ class Finding:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints each finding as it is made; exits with 1 if one is a fault."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who pipes into head wants no more, and no traceback
     given = sys.argv[1:] if argv is None else argv
     at = given.index("--") if "--" in given else len(given)
     parser = argparse.ArgumentParser(prog="scripts/doctor")
@@ -116,6 +118,10 @@ def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding
     if got.broke == "trust":
         yield Finding("trusted", False, f"our own bundle is refused: {got.detail}", _untrusted(host, places))
         return
+    if got.broke and not _listed(host, places):
+        step = "list it in rules/local/hosts.yaml if it is one (--host names an LLM host; api.openai.com by default)"
+        yield Finding("governed", None, f"{host} is no LLM host by the rules, and did not answer: {got.detail}", step)
+        return
     if got.broke:
         step = "rules/hosts.yaml and rules/egress.yaml decide" if got.broke == "tunnel" else "the proxy's log says more"
         yield Finding("proxy", False, f"{host}: {got.detail}", step)
@@ -138,6 +144,14 @@ def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding
     if "h3" in got.headers.get("alt-svc", ""):
         step = "block UDP 443, so that clients who use no proxy fall back"
         yield Finding("HTTP/3", None, f"{host} offers it, and it cannot be governed", step)
+
+
+def _listed(host: str, places: dict[str, str]) -> bool:
+    """Is it an LLM host? Yes where the rules cannot be read, which others tell of."""
+    try:
+        return bool(environment.past([host], places))
+    except LaunchError:
+        return True
 
 
 def _companys(places: dict[str, str]) -> bool:
