@@ -1,5 +1,5 @@
-"""Answer what was answered already."""
+"""Answer what was answered already; have the provider keep what will be asked again."""
 
 from mitmesh.engine import door
 
-addons = door("cache")
+addons = door("cache", "vendor")

@@ -32,6 +32,7 @@
 #define HOST_ALL 4
 
 #define REDIRECTED 1
+#define SAME_CGROUP 2 // as the process that asks: a proxy's own connect, that should have been left out
 
 #define IP_LEVEL 0
 #define IPV6_LEVEL 41
@@ -47,6 +48,7 @@ struct address {
 struct config {
     u64 version; // of this file, so that a loader knows its own
     u64 netns;   // cookie of the proxy's network namespace
+    u64 owner;   // random, of the attach in force; a loader that follows for another ends
     struct address target[2]; // where connections are turned to: for IPv4, for IPv6; zero: nowhere
     u32 flags;
     u16 target_port[2];
@@ -432,6 +434,8 @@ int mitmesh_getopt(struct bpf_sockopt *ctx) {
         if ((void *)(out + 1) > end)
             return 1;
         *out = *r;
+        if (r->cgroup == bpf_get_current_cgroup_id())
+            out->flags |= SAME_CGROUP;
         answer(ctx, sizeof(*out));
     } else if (!(r->flags & REDIRECTED)) {
         return 1; // it came to the proxy by itself

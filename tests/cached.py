@@ -7,7 +7,9 @@ from typing import Any
 
 from mitmesh.caching.entry import Entry
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
-from mitmesh.exchange import Exchange, Outcome
+from mitmesh.exchange import Billing, Exchange, Outcome
+from mitmesh.rules import Rules
+from mitmesh.rules.cache import Cache as CacheRules
 from redactions import exchange
 
 
@@ -43,4 +45,17 @@ def answered(x: Exchange, words: str = "Paris.", **fields: Any) -> Exchange:
     x.forwarded, x.status, x.outcome, x.cost = True, 200, Outcome.ANSWERED, 1500
     for name, value in fields.items():
         setattr(x.answer if hasattr(x.answer, name) else x, name, value)
+    return x
+
+
+def breakpoints(
+    *, vendor: bool = True, provider: str = "anthropic", api: str = "anthropic", billing: Billing = Billing.METERED,
+    headers: dict[str, str] | None = None, authorization: str = "", rules: dict[str, Any] | None = None, **doc: Any,
+) -> Exchange:  # fmt: skip
+    """A Messages call in which breakpoints of the prompt cache may be set; fields of its body by keyword."""
+    body = {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **doc}
+    made = Rules("v", cache=CacheRules.model_validate({"vendor": vendor, **(rules or {})}))
+    x = exchange("anthropic", body, rules_=made, **({"authorization": authorization} if authorization else {}))
+    x.host = x.host.model_copy(update={"provider": provider, "api": api})
+    x.billing, x.sent_headers, x.credential = billing, headers or {}, "sk-ant-1"
     return x

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cassettes import calls
 from mitmesh import answering
-from mitmesh.answering import Tap, framing_of, read_json
+from mitmesh.answering import Tap, Unwritable, changed_json, framing_of, read_json
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Answer, Call, Event, Framing, Operation
 from mitmesh.exchange import Exchange, Target
@@ -342,6 +342,17 @@ def test_json_answers(encoding: str) -> None:
 def test_json_that_is_none(raw: bytes, encoding: str) -> None:
     """What is no JSON answer is None."""
     assert read_json(exchange(), raw, encoding) is None
+
+
+@pytest.mark.parametrize("said", ["\ud800", float("nan"), {1, 2}])
+def test_what_cannot_be_written(said: Any) -> None:
+    """An answer that a stage changed to what JSON cannot say is withheld: the bytes that came must not pass for it."""
+    x = exchange()
+    read_json(x, b'{"choices": [{"message": {"content": "secret"}}]}', "")
+    assert x.answer_body and changed_json(x) is None
+    x.answer_body.set(("choices", 0, "message", "content"), said)
+    with pytest.raises(Unwritable):
+        changed_json(x)
 
 
 def test_a_json_bomb(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,7 +73,7 @@ FAILURES = [raises(RuntimeError), raises(asyncio.CancelledError), raises(Timeout
 
 def test_every_stage_is_decided_of() -> None:
     """The table of the design, each stage in one row; what is not in it fails open, and that is a choice."""
-    assert CLOSED | CLOSED_WHEN_ROUTED | {"cache", "meter", "metrics", "live"} == set(ORDER)
+    assert CLOSED | CLOSED_WHEN_ROUTED | {"cache", "vendor", "meter", "metrics", "live"} == set(ORDER)
     assert set(RETURN) == set(ORDER)
     assert set(ORDER) >= CUTS_ANSWER
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import socket
 import struct
@@ -67,8 +66,8 @@ def test_any_bytes(data: bytes) -> None:
     assert caller is None or len(data) == _RECORD.size
 
 
-def caller(owner: Owner | None, pod: Pod | None = None, redirected: bool = True, pid: int = 1) -> Caller:
-    return Caller(pid, 0, 0, "x", 5, redirected, ("203.0.113.9", 443), owner, pod)
+def caller(owner: Owner | None, pod: Pod | None = None, redirected: bool = True, beside_us: bool = False) -> Caller:
+    return Caller(1, 0, 0, "x", 5, redirected, ("203.0.113.9", 443), owner, pod, beside_us)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +106,11 @@ def test_the_transparent_listener(who: Caller | None, original: tuple[str, int],
 
 
 @pytest.mark.parametrize(
-    ("ours", "redirected", "loop"), [(True, True, True), (True, False, False), (False, True, False)]
+    ("beside_us", "redirected", "loop"), [(True, True, True), (True, False, False), (False, True, False)]
 )
-def test_our_own_connection(ours: bool, redirected: bool, loop: bool, kernel: Kernel) -> None:
-    """One of ours that was turned back to us is a loop; one that we made to ourselves openly is not."""
-    pid = os.getpid() if ours else 1
-    assert kernel.is_us(caller(None, redirected=redirected, pid=pid)) is loop
+def test_our_own_connection(beside_us: bool, redirected: bool, loop: bool, kernel: Kernel) -> None:
+    """One from our cgroup that was turned to us is a loop, whichever process made it; one made to us openly is not."""
+    assert kernel.is_us(caller(None, redirected=redirected, beside_us=beside_us)) is loop
 
 
 def test_a_socket_without_programs(kernel: Kernel) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Answer, Event, Framing, Refusal
-from mitmesh.exchange import Exchange
+from mitmesh.exchange import Exchange, Mode
 from mitmesh.guard import Guard, StageFailed
 from mitmesh.stage import StreamEnded
 from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
@@ -52,14 +52,26 @@ def read_json(x: Exchange, raw: bytes, encoding: str) -> Answer | None:
     return x.dialect.read_answer(doc)
 
 
+class Unwritable(ValueError):
+    """A stage changed an answer to what JSON cannot say: the bytes that came are not what was to be given."""
+
+
 def changed_json(x: Exchange) -> bytes | None:
-    """The JSON answer as the stages left it, in identity encoding; None where it goes on as it came."""
+    """The JSON answer as the stages left it, in identity encoding; None where none changed it, so that it goes on as
+    it came. Raises Unwritable: what a stage took out must not pass because the rest cannot be written."""
     if x.answer_body is None or not x.answer_body.changed:
         return None
     try:
         return x.answer_body.render()
-    except ValueError:  # not UTF-8, or a value that JSON cannot say: as after a failed restore, it passes as it is
-        return None
+    except (ValueError, TypeError):  # not UTF-8, half of a surrogate pair, what is no JSON value
+        raise Unwritable from None
+
+
+def withhold(x: Exchange, rule_id: str) -> None:
+    """Refuse in place of an answer that is unwritable."""
+    said = "The answer as it was changed cannot be written as JSON. Ask again, past the cache if it is on: "
+    said += "`Cache-Control: no-cache`."
+    x.refuse(rule_id.partition(".")[0], rule_id, said, mode=Mode.ENFORCE, status=503, type="stage_failed")
 
 
 FAILED: Any = []
@@ -227,4 +239,4 @@ def _parsed(data: bytes) -> Any:
         return None
 
 
-__all__ = ["ANSWER_LIMIT", "FrameTooLong", "Tap", "changed_json", "framing_of", "read_json"]
+__all__ = ["ANSWER_LIMIT", "FrameTooLong", "Tap", "Unwritable", "changed_json", "framing_of", "read_json", "withhold"]

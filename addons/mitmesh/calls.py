@@ -19,7 +19,6 @@ from mitmesh.exchange import (
     ConnectionKind,
     Exchange,
     Outcome,
-    Target,
 )
 from mitmesh.headers import snapshot
 from mitmesh.house import House, Phase
@@ -28,6 +27,7 @@ from mitmesh.outbound import Outbound, must_refuse
 from mitmesh.reading import too_large
 from mitmesh.rules import HostRule
 from mitmesh.scope import find_path
+from mitmesh.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -74,7 +74,7 @@ class Calls:
             method=flow.request.method,
             call=Call(Operation.OTHER),
             host=rule,
-            target=None if via == "gateway" else Target(flow.request.scheme, flow.request.host, flow.request.port),
+            target=None if via == "gateway" else target_of(flow, rule, via),
             path=flow.request.path,
             headers=headers,
             sent_headers=headers.copy(),
@@ -108,7 +108,8 @@ class Calls:
         if "websocket" in x.headers.pop("upgrade").lower():
             must_refuse(x, "engine.upgrade", "WebSocket is not governed here yet; use HTTPS.", 426)
             host = flow.request.host
-            row = Connection(ConnectionKind.UPGRADE_REFUSED, x.client, host, flow.request.port, rule=x.host.id)
+            sni = flow.client_conn.sni
+            row = Connection(ConnectionKind.UPGRADE_REFUSED, x.client, host, flow.request.port, sni, rule=x.host.id)
             self.house.connection(row)
         kept = [w for w in x.headers.get("connection", "").split(",") if w.strip().lower() != "upgrade"]
         x.headers["connection"] = ",".join(kept) or "keep-alive"

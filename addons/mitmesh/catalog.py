@@ -21,6 +21,7 @@ from mitmesh.stages.quota import Quota
 from mitmesh.stages.redact import Redact
 from mitmesh.stages.route import Route
 from mitmesh.stages.scope import Scope
+from mitmesh.stages.vendor import Vendor
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ CATALOG: dict[str, Callable[[Site], Stage]] = {
     "redact": lambda site: Redact(site.data, Finder(), site.trust, site.proxy),
     "route": lambda site: Route(site.demo),
     "cache": lambda site: Cache(site.data),
+    "vendor": lambda _: Vendor(),
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),

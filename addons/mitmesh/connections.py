@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ UPSTREAM_CONNECTIONS = 256
 
 OURS = "mitmesh: "
 """What the error of a connection to a server begins with that we refused."""
+
+SAY_AGAIN = 60.0
+"""Seconds between two lines of the log that say the same."""
 
 PINNED = 1024
 """Clients remembered that reject our certificate where a rule lets them pass; the oldest is forgotten first."""
@@ -80,6 +84,7 @@ class Connections:
         self.logins: dict[str, str] = {}
         """Proxy-Authorization by client, as its CONNECT had it."""
         self._pinned: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._said_loop = -SAY_AGAIN
 
     def opened(self, client: connection.Client) -> None:
         """A client connected: refuse it while calls could not be governed."""
@@ -97,13 +102,21 @@ class Connections:
         if not isinstance(client.proxy_mode, TransparentMode):
             return
         if caller and self._kernel.is_us(caller):
-            log.error("mitmesh: our own connection came back to us: bpf/redirect must leave out our cgroup")
-            client.error = "mitmesh's own connection"
+            self._came_back()
+            client.error = "mitmesh's own connection, or one from mitmesh's cgroup"
         elif why := self._kernel.why_not(caller, client.sockname[:2], sock.getsockname()[:2]):
             client.error = why
         if client.error:
             host, port = client.sockname[:2]
             self._tell(ConnectionKind.REFUSED, client, Binding(Scope("refuse"), host, port), client.error)
+
+    def _came_back(self) -> None:
+        if time.monotonic() - self._said_loop > SAY_AGAIN:
+            self._said_loop = time.monotonic()
+            log.error(
+                "mitmesh: our own connections came back to us, and are closed: our cgroup is redirected. Run the same "
+                "bpf/redirect attach again, which leaves us out; or start with bpf/redirect run --as-proxy"
+            )
 
     def closed(self, client: connection.Client) -> None:
         """Its connection is gone."""
@@ -305,10 +318,10 @@ class Connections:
         return egress_refused(host, port, own_ports=self.house.own_ports, allow=allow, listed=rule is not None)
 
     def _tell(self, kind: ConnectionKind, client: connection.Client, bound: Binding, detail: str = "") -> None:
-        rule = bound.scope.rule.id if bound.scope.rule else None
-        self.house.connection(
-            Connection(kind, address(client.peername), bound.host, bound.port, bound.sni, rule, detail)
-        )
+        rule, host = bound.scope.rule.id if bound.scope.rule else None, bound.host
+        if kind is ConnectionKind.TUNNELLED and isinstance(client.proxy_mode, TransparentMode):
+            host = bound.sni or host  # these are counted by host, and a thousand addresses say nothing
+        self.house.connection(Connection(kind, address(client.peername), host, bound.port, bound.sni, rule, detail))
 
 
 def _aimed_by_us(call: Exchange) -> bool:

@@ -20,6 +20,9 @@ from mitmproxy.hooks import Hook, UpdateHook
 log = logging.getLogger(__name__)
 
 
+_UPDATE = UpdateHook([])
+
+
 class Table:
     """The hooks of each event, by its name, for one AddonManager; `forget` when its addons change."""
 
@@ -50,8 +53,10 @@ class Table:
 
     async def trigger_event(self, event: Hook) -> None:
         """As AddonManager.trigger_event: an exception ends the hooks of its own group only."""
-        args = event.args()
-        for group in self.hooks(event):
+        await self._trigger(self.hooks(event), event.args())
+
+    async def _trigger(self, groups: list[list[Callable[..., Any]]], args: list[Any]) -> None:
+        for group in groups:
             try:
                 with safecall():
                     for func in group:
@@ -63,10 +68,11 @@ class Table:
 
     async def handle_lifecycle(self, event: Hook) -> None:
         """As AddonManager.handle_lifecycle."""
-        message = event.args()[0]
-        await self.trigger_event(event)
-        if isinstance(message, flow.Flow):
-            await self.trigger_event(UpdateHook([message]))
+        args = event.args()
+        if groups := self.hooks(event):
+            await self._trigger(groups, args)
+        if isinstance(args[0], flow.Flow) and (groups := self.hooks(_UPDATE)):
+            await self._trigger(groups, [[args[0]]])
 
 
 def install(manager: AddonManager) -> None:

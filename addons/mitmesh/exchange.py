@@ -158,11 +158,24 @@ class Connection:
 
 @dataclass(slots=True)
 class Target:
-    """Where the call goes."""
+    """Where the call goes. A redirected connection only has an address for `host`; `named` is then its host's name, and
+    `certified` says that the provider's certificate must bear it."""
 
     scheme: str
     host: str
     port: int
+    named: str | None = None
+    certified: bool = False
+
+    @property
+    def name(self) -> str:
+        """The host as people know it."""
+        return self.named or self.host
+
+    @property
+    def proven(self) -> str:
+        """The host as decisions may take it: a name that the client cannot merely have said, else the address."""
+        return self.name if self.certified else self.host
 
 
 @dataclass(slots=True)
@@ -316,7 +329,10 @@ class Exchange:
     @property
     def refusal(self) -> Verdict | None:
         """The verdict that keeps it from being forwarded, if any."""
-        return next((verdict for verdict in self.verdicts if verdict.refuses), None)
+        for verdict in self.verdicts:  # asked many times in each call: no generator for it
+            if verdict.refuses:
+                return verdict
+        return None
 
     def decide(self, stage: str, action: Action, rule_id: str, reason: str, **rest: Any) -> Verdict:
         """Record a verdict; `mode` (default: the rules' own) and the refusal's fields by keyword.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mitmproxy import http
 
 from mitmesh import patches, replies
-from mitmesh.answering import Tap, changed_json, framing_of, read_json
+from mitmesh.answering import Tap, Unwritable, changed_json, framing_of, read_json, withhold
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Exchange, Inspected, Origin, Outcome
 from mitmesh.guard import StageFailed
@@ -107,7 +107,14 @@ class Inbound:
         except StageFailed as failed:
             flow.response = replies.failed(x, failed)
             return Outcome.REFUSED
-        if (changed := changed_json(x)) is not None:
+        try:
+            changed = changed_json(x)
+        except Unwritable:
+            withhold(x, "engine.unwritable")
+            x.origin = Origin.PROXY
+            flow.response = replies.refusal(x)
+            return Outcome.REFUSED
+        if changed is not None:
             response.headers.pop("content-encoding", None)
             response.content = changed
         if x.via == "gateway":

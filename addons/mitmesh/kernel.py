@@ -4,7 +4,6 @@ of its own; without its programs, and for connections it did not see, there is n
 from __future__ import annotations
 
 import ipaddress
-import os
 import pwd
 import struct
 import sys
@@ -19,7 +18,7 @@ LEVEL, OPTION = 0, 0x6D65
 _RECORD = struct.Struct("=II16s2sHIIIIIQQ16s")
 """struct record of redirect.c: size, flags, wanted address, port, family, sequence, pid, tgid, uid, gid, cgroup id,
 the client socket's cookie, comm."""
-_REDIRECTED = 1
+_REDIRECTED, _SAME_CGROUP = 1, 2
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,6 +36,8 @@ class Caller:
     """Where it wanted to go."""
     owner: Owner | None = None
     pod: Pod | None = None
+    beside_us: bool = False
+    """Is it in our own cgroup?"""
 
     @property
     def process(self) -> str | None:
@@ -67,7 +68,6 @@ class Kernel:
 
     def __init__(self, pods: Path | None = None, tree: Tree | None = None) -> None:
         self._tree, self._pods = tree or Tree(), Pods(pods)
-        self._pid = os.getpid()
 
     def caller(self, sock: Any) -> Caller | None:
         """Who is at the other end of an accepted socket; None where the kernel does not tell."""
@@ -89,7 +89,8 @@ class Kernel:
         owner = self._tree.owner(cgroup, pid)
         pod = self._pods.get(owner.pod) if owner and owner.pod else None
         wanted = (_text(address), int.from_bytes(port, "big"))
-        return Caller(pid, uid, gid, _word(comm), cgroup, bool(flags & _REDIRECTED), wanted, owner, pod)
+        redirected, beside_us = bool(flags & _REDIRECTED), bool(flags & _SAME_CGROUP)
+        return Caller(pid, uid, gid, _word(comm), cgroup, redirected, wanted, owner, pod, beside_us)
 
     def why_not(self, caller: Caller | None, original: tuple[str, int], local: tuple[str, int]) -> str | None:
         """Why a connection to the transparent listener is closed, or None. `original` is where it wanted to go as
@@ -101,8 +102,9 @@ class Kernel:
         return None
 
     def is_us(self, caller: Caller) -> bool:
-        """Is it this very process, turned back to itself? Its cgroup should have been left out."""
-        return caller.redirected and caller.pid == self._pid
+        """Is it a connection of our own, turned back to us? Our cgroup should have been left out: as it was not,
+        whatever is in it comes back, from this process or from another of ours, in whatever PID namespace."""
+        return caller.redirected and caller.beside_us
 
 
 def user_name(uid: int) -> str:

@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 
 from mitmesh import replies
-from mitmesh.answering import changed_json
+from mitmesh.answering import Unwritable, changed_json, withhold
 from mitmesh.dialects.base import Framing, Usage
-from mitmesh.exchange import Exchange, Mode, Origin
+from mitmesh.exchange import Exchange, Origin
 from mitmesh.guard import StageFailed
 from mitmesh.house import House
 from mitmesh.wire.jsontext import Body
@@ -41,10 +41,10 @@ async def replay(x: Exchange, house: House) -> None:
             house.guard.answer(stage, x, "response", lambda s=stage: s.response(x))  # type: ignore[misc]
     except StageFailed:
         return
-    changed = changed_json(x)
-    if changed is None and x.answer_body.changed:  # a stage changed it, and what it took out must not pass
-        said = "The answer as it was changed cannot be written as JSON. Ask again with `Cache-Control: no-cache`."
-        x.refuse("cache", "cache.unwritable", said, mode=Mode.ENFORCE, status=503, type="stage_failed")
+    try:
+        changed = changed_json(x)
+    except Unwritable:
+        withhold(x, "cache.unwritable")
         return
     if changed is not None or reply.shown is None:
         shown = asyncio.to_thread(_shown, x, changed) if len(raw) > OFF_LOOP else None

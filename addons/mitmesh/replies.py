@@ -64,7 +64,7 @@ def unreachable(x: Exchange, error: str) -> http.Response:
     """The response in place of mitmproxy's own error page: the provider could not be reached, or broke off."""
     x.status = 502
     cause = next((ours for theirs, ours in CAUSES.items() if theirs in error), "it broke off before it answered")
-    where = x.target.host if x.target else "no address"
+    where = x.target.name if x.target else "no address"
     said = f"{x.provider} at {where} gave no answer: {cause}. The call was allowed; this is not a refusal. Try again."
     refusal = Refusal(502, "upstream_failed", said, "engine.upstream", x.id)
     return _own(x, 502, x.dialect.refusal(refusal), {"content-type": "application/json"})
@@ -76,9 +76,7 @@ def reply(x: Exchange) -> http.Response:
     assert reply is not None
     x.status = 200
     body = shown(x, reply.answer, reply.body) if reply.shown is None else reply.shown
-    response = _own(x, 200, body, {"content-type": stream_type(x.framing)})
-    mark_cost(response, x)
-    return response
+    return _own(x, 200, body, {"content-type": stream_type(x.framing), **_cost(x)})
 
 
 def shown(x: Exchange, answer: Answer, body: bytes | None = None) -> bytes:
@@ -92,16 +90,21 @@ def shown(x: Exchange, answer: Answer, body: bytes | None = None) -> bytes:
 def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http.Response:
     if x.method == "HEAD":  # mitmproxy would send a body, and the client take it for the next answer's head
         body = b""
-    response = http.Response.make(status, body, {**headers, "cache-control": "no-store"})
-    mark(response, x)
-    return response
+    said = {**headers, "cache-control": "no-store", **_about(x, headers.get("x-mesh-rule"))}
+    fields = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in said.items()]
+    return http.Response.make(status, body, fields)
 
 
 def mark(response: http.Response, x: Exchange) -> None:
     """Set the headers that say what this exchange was. What a provider sent under their names is not believed."""
+    put(response.headers, _about(x, response.headers.get("x-mesh-rule")), prefix=b"x-mesh-")
+
+
+def _about(x: Exchange, rule: str | None) -> dict[str, str]:
+    """What this exchange was, as headers; `rule` is the one that refused it."""
     own = {"x-mesh-id": x.id, "x-mesh-origin": x.origin.value}
     own |= {name: _printable(value) for name, value in x.answer_headers.items()}
-    if rule := response.headers.get("x-mesh-rule") if x.refusal else None:
+    if rule and x.refusal:
         own["x-mesh-rule"] = rule
     if x.cache:
         own["x-mesh-cache"] = x.cache.layer.value
@@ -109,7 +112,7 @@ def mark(response: http.Response, x: Exchange) -> None:
         own["x-mesh-vendor"] = x.provider
         if x.call.model:
             own["x-mesh-model"] = _printable(x.call.model[:200])
-    put(response.headers, own, prefix=b"x-mesh-")
+    return own
 
 
 def _printable(text: str) -> str:
@@ -121,10 +124,13 @@ def _printable(text: str) -> str:
 
 def mark_cost(response: http.Response, x: Exchange) -> None:
     """Set tokens and cost, where they are known before the body leaves."""
-    if x.usage:
-        response.headers["x-mesh-tokens"] = str(x.usage.total)
-    if x.cost is not None:
-        response.headers["x-mesh-cost-usd"] = dollars(x.cost)
+    for name, value in _cost(x).items():
+        response.headers[name] = value
+
+
+def _cost(x: Exchange) -> dict[str, str]:
+    tokens = {"x-mesh-tokens": str(x.usage.total)} if x.usage else {}
+    return tokens if x.cost is None else {**tokens, "x-mesh-cost-usd": dollars(x.cost)}
 
 
 def cost_comment(x: Exchange) -> bytes:

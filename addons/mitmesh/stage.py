@@ -42,6 +42,7 @@ ORDER = (
     "meter",  # how it is paid for: dollars count only where they are
     "quota",  # may they still; before the cache, so that a refused caller learns nothing from it
     "cache",  # was it answered already
+    "vendor",  # what the provider's own cache is told to keep; behind ours, whose key is of what was asked
     "commit",  # the audit's row is opened: the last step before anything leaves
     "metrics",  # counts, of what all others decided
     "live",  # tells those who watch
@@ -52,6 +53,7 @@ RETURN = (
     "meter",  # real usage first: quota settles with it, the cache stores it
     "quota",
     "cache",  # stores what the provider said, still redacted
+    "vendor",
     "guard",  # judges what is said, a cache's answer too, still redacted
     "redact",  # restores the caller's own values: nothing after it reads the text
     "route",

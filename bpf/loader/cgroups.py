@@ -64,6 +64,25 @@ def processes(path: Path) -> list[int]:
         return []
 
 
+def put(path: Path, pid: int) -> None:
+    """Move a process there; one that has ended is no error. Raises OSError."""
+    try:
+        (path / "cgroup.procs").write_text(str(pid))
+    except ProcessLookupError:
+        pass
+
+
+def living() -> set[int]:
+    """The ids of all there are."""
+    found = set()
+    for path in walk(root()):
+        try:
+            found.add(identity(path))
+        except OSError:
+            continue  # it went meanwhile
+    return found
+
+
 def walk(path: Path) -> Iterator[Path]:
     """A cgroup and all below it. What vanishes meanwhile is left out."""
     for folder, _, _ in os.walk(path):

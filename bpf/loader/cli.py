@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from loader import RedirectError, actions
+from loader import RedirectError, actions, runs
 
 EPILOG = "What `attach` does holds until `detach`, whatever becomes of the process. docs/transparent.md says more."
 
@@ -53,7 +53,7 @@ def _where(into: argparse.ArgumentParser) -> None:
     )
     into.add_argument("--port", action="append", type=int, metavar="N", help="redirected ports (443)")
     into.add_argument("--own-port", action="append", type=int, metavar="N", help="its open ports (8080 and 8081)")
-    into.add_argument("--when-down", choices=("refuse", "pass"), default="refuse", help="while it does not listen")
+    into.add_argument("--when-down", choices=("refuse", "pass"), help="while it does not listen (refuse)")
 
 
 def tell(said: str) -> None:
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
             command = options.command[1:] if options.command[:1] == ["--"] else options.command
             if not command:
                 raise RedirectError("run needs a command: bpf/redirect run -- COMMAND", 2)
-            return actions.run(options, command, tell)
+            return runs.run(options, command, tell)
         if options.action == "detach":
             return actions.detach(tell)
         return _status(options.json)

@@ -8,12 +8,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
-from loader import RedirectError, cgroups, dns, hosts, listeners
+from loader import RedirectError, cgroups, dns, hosts, listeners, programs, proxy
 from loader.hosts import Names
 from loader.pods import Watch
-from loader.redirection import Redirection, Why, proxy_cgroup
+from loader.redirection import Redirection, Why
 from loader.settings import Address
 
 POLL = 0.25
@@ -44,14 +45,19 @@ class Resolver:
 
 
 class Follower:
-    """Runs until told to stop. What is attached stays when it ends."""
+    """Runs until told to stop, or until another attach or a detach takes over. What is attached stays when it ends.
+
+    It writes nothing but under the lock of the loaders, and after a look whether it still may: what a newer attach has
+    settled is not unsettled by an older one."""
 
     def __init__(self, redirection: Redirection, tell: Callable[[str], None]) -> None:
         self._redirection, self._tell = redirection, tell
         self._stopped = False
+        self._problem = ""
         self.names: Names | None = None
         self.watch: Watch | None = None
-        self.find_proxy = False
+        self.find_proxy: Callable[[], set[int]] | None = None
+        """Gives the ids of the cgroups that hold the proxy."""
 
     @property
     def needed(self) -> bool:
@@ -59,19 +65,34 @@ class Follower:
         return bool(self.names or self.watch or self.find_proxy)
 
     def run(self) -> None:
-        """Until SIGINT or SIGTERM."""
+        """Until SIGINT or SIGTERM, or another takes over."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
         listening = dns.listen() if self.names else None
         if self.names:
-            Resolver(self.names, self._redirection.learn).start()
+            Resolver(self.names, self.learn).start()
         inode: str | None = None
         while not self._stopped:
             self._answers(listening)
             if self.watch:
-                self._redirection.choose_only(self.watch.chosen(), Why.POD)
+                chosen = self.watch.chosen()
+                self._held(partial(self._redirection.choose_only, chosen, Why.POD))
             if self.find_proxy:
                 inode = self._exempt(inode)
+
+    def learn(self, addresses: set[Address]) -> None:
+        """Addresses of LLM hosts."""
+        self._held(lambda: self._redirection.learn(addresses))
+
+    def _held(self, write: Callable[[], None]) -> None:
+        """Write, if what we attached is still in force; else it is time to end."""
+        with programs.alone():
+            if self._redirection.is_ours:
+                write()
+                return
+        if not self._stopped:
+            self._stopped = True
+            self._tell("another attach, or a detach, has taken over; this one ends")
 
     def _answers(self, listening: socket.socket | None) -> None:
         """DNS answers, for POLL seconds."""
@@ -84,7 +105,8 @@ class Follower:
                 except OSError:
                     continue
                 if found := dns.addresses(packet, self.names.match):
-                    self._redirection.learn(found)
+                    self.learn(found)
+        self._held(lambda: None)
 
     def _exempt(self, before: str | None) -> str | None:
         """When another process listens than before, leave out its cgroup."""
@@ -92,13 +114,18 @@ class Follower:
         found = [inode for place in wanted.proxies if (inode := listeners.inode(place))]
         inode = found[0] if found else None
         if inode and inode != before:
-            try:
-                path = proxy_cgroup(wanted, None)
-                if path:
-                    self._redirection.exempt_only({*self._redirection.exempt(), cgroups.identity(path)})
-            except (RedirectError, OSError) as error:
-                self._tell(str(error))
+            self._held(self._leave_out)
         return inode
+
+    def _leave_out(self) -> None:
+        assert self.find_proxy
+        try:
+            proxy.forget()
+            self._redirection.exempt_only(self._redirection.exempt() & cgroups.living() | self.find_proxy())
+        except (RedirectError, OSError) as error:
+            if (said := str(error)) != self._problem:
+                self._tell(said)
+            self._problem = said
 
     def _stop(self, _: int, __: FrameType | None) -> None:
         self._stopped = True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loader import RedirectError
 
-NO_RIGHTS, NO_CGROUP, NO_HEADERS, OLD_KERNEL, NO_BCC, REFUSED, TAKEN = 10, 11, 12, 13, 14, 15, 16
+NO_RIGHTS, NO_CGROUP, NO_HEADERS, OLD_KERNEL, NO_BCC, REFUSED, TAKEN, ELSEWHERE = 10, 11, 12, 13, 14, 15, 16, 17
 """Exit codes; 1 is anything else, 2 a wrong command line (docs/transparent.md lists them)."""
 
 KERNEL = (5, 15)

@@ -13,7 +13,7 @@ from loader.settings import Address, Settings
 TABLE = "inet mitmesh"
 
 
-def script(settings: Settings, chosen: list[Path], exempt: Path | None, listed: set[Address]) -> str:
+def script(settings: Settings, chosen: list[Path], exempt: list[Path], listed: set[Address]) -> str:
     """The whole table, replaced in one transaction."""
     ports = ", ".join(map(str, settings.ports))
     who = [f"socket cgroupv2 level {_level(path)} {_quoted(path)}" for path in chosen]
@@ -24,7 +24,7 @@ def script(settings: Settings, chosen: list[Path], exempt: Path | None, listed: 
         four, six = ([str(a) for a in sorted(listed, key=int) if a.version == version] for version in (4, 6))
         sets = _set("listed4", "ipv4_addr", four) + _set("listed6", "ipv6_addr", six)
         who += ["ip daddr @listed4", "ip6 daddr @listed6"]
-    skip = f"    socket cgroupv2 level {_level(exempt)} {_quoted(exempt)} accept\n" if exempt else ""
+    skip = "".join(f"    socket cgroupv2 level {_level(path)} {_quoted(path)} accept\n" for path in exempt)
     skip += "    ip daddr 127.0.0.0/8 accept\n    ip6 daddr ::1 accept\n"
     turns = "".join(_turn(words, ports, settings) for words in who)
     quic = "".join(f"    {words} udp dport {{ {ports} }} reject\n" for words in who)

@@ -55,6 +55,13 @@ class Loaded:
         return all(len(self.programs.get(name, ())) == 1 for name in HOOKS) and set(self.maps) == set(MAPS)
 
 
+def check() -> None:
+    """Raises RedirectError where programs cannot be attached."""
+    needs.check_rights()
+    needs.check_kernel()
+    cgroups.root()
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """One loader at a time changes what hangs there."""

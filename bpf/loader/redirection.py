@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import struct
 from dataclasses import replace
 from enum import IntEnum
-from pathlib import Path
 
-from loader import RedirectError, cgroups, listeners, needs, programs, settings, syscalls
+from loader import RedirectError, cgroups, listeners, programs, settings, syscalls
 from loader.programs import Loaded
 from loader.settings import Address, Settings
 
@@ -29,6 +29,7 @@ class Redirection:
 
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
+        self._owner = 0
 
     @classmethod
     def found(cls) -> Redirection | None:
@@ -51,13 +52,17 @@ class Redirection:
         made.configure(wanted)
         if not keep:
             programs.attach(loaded, before)
+            if "config" in before.maps and not made._shares(before):
+                cls(before)._disown()
             programs.close(before)
         listeners.put(loaded.maps["listen"], wanted)  # those that open from now on are seen by sockops
         made.forget_the_dead()
         return made
 
     def detach(self) -> None:
-        """Nothing of ours is left."""
+        """Nothing of ours is left, and who follows ends."""
+        if "config" in self._loaded.maps:
+            self._disown()
         programs.detach(self._loaded)
 
     def close(self) -> None:
@@ -65,6 +70,17 @@ class Redirection:
         programs.close(self._loaded)
 
     # --- settings ---
+
+    @property
+    def whole(self) -> bool:
+        """Does one program of this version hang on every hook?"""
+        return self._loaded.whole and self.version == programs.version()
+
+    @property
+    def is_ours(self) -> bool:
+        """Is what we configured still in force? Another attach, or a detach, ends that."""
+        raw = self._config()
+        return len(raw) == settings.SIZE and settings.unpack(raw)[1].owner == self._owner
 
     @property
     def version(self) -> int:
@@ -85,8 +101,16 @@ class Redirection:
 
     def configure(self, wanted: Settings) -> None:
         """Put settings in force, for the network namespace we are in."""
-        here = replace(wanted, netns=settings.netns_cookie())
+        self._owner = secrets.randbits(63) + 1
+        here = replace(wanted, netns=settings.netns_cookie(), owner=self._owner)
         syscalls.update(self._loaded.maps["config"], bytes(4), here.pack(programs.version()))
+
+    def _disown(self) -> None:
+        syscalls.update(self._loaded.maps["config"], bytes(4), settings.disowned(self._config()))
+
+    def _shares(self, other: Loaded) -> bool:
+        here, there = (syscalls.map_info(each.maps["config"]).id for each in (self._loaded, other))
+        return here == there
 
     # --- whose connections ---
 
@@ -125,11 +149,12 @@ class Redirection:
             syscalls.delete(fd, _key(identity))
 
     def forget_the_dead(self) -> None:
-        """Cgroups that are no more: their ids never come again, and only fill the map."""
-        living = {cgroups.identity(path) for path in cgroups.walk(cgroups.root())}
+        """Cgroups that are no more: their ids never come again, and only fill the maps."""
+        living = cgroups.living()
         for identity in self.chosen():
             if identity and identity not in living:
                 self.unchoose(identity)
+        self.exempt_only(self.exempt() & living)
 
     # --- addresses ---
 
@@ -157,23 +182,6 @@ class Redirection:
 
     def _key_size(self, name: str) -> int:
         return syscalls.map_info(self._loaded.maps[name]).key_size
-
-
-def proxy_cgroup(wanted: Settings, named: str | None) -> Path | None:
-    """The cgroup of the proxy: as named, or that of the process that listens; None while none does.
-
-    Raises RedirectError where that is the root, which everybody's processes are in."""
-    path = cgroups.find(named) if named else None
-    if path is None:
-        pid = listeners.proxy_pid(wanted)
-        path = cgroups.of(pid) if pid else None
-    if path == cgroups.root():
-        raise RedirectError(
-            "the proxy is in the root cgroup, with everyone: start it with "
-            "`bpf/redirect run --as-proxy -- scripts/run --transparent`, or as a service",
-            needs.NO_CGROUP,
-        )
-    return path
 
 
 def _key(identity: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import socket
 import struct
 from dataclasses import dataclass
@@ -10,8 +11,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from loader import RedirectError
 
 _NETNS_COOKIE = 71  # SO_NETNS_COOKIE
-_FORMAT = struct.Struct("=QQ16s16sI2s2s16s16s")
+_FORMAT = struct.Struct("=QQQ16s16sI2s2s16s16s")
+_OWNER = slice(16, 24)
 PASS_WHEN_DOWN, HOST_LISTED, HOST_ALL = 1, 2, 4
+SIZE = _FORMAT.size
+PROXIES = ("127.0.0.1:8443", "[::1]:8443")
+OWN = (8080, 8081)
 PORTS = 8
 """So many ports fit in a list."""
 
@@ -51,7 +56,8 @@ def netns_cookie() -> int:
 @dataclass(frozen=True)
 class Settings:
     """`proxies`: where connections are turned to, at most one address of each family. `ports` are redirected,
-    `own` the proxy's other ports. `host`: None, "listed" (addresses of LLM hosts) or "all"."""
+    `own` the proxy's other ports. `host`: None, "listed" (addresses of LLM hosts) or "all". `netns` is the
+    network namespace that the proxy is in, `owner` the number of the attach in force."""
 
     proxies: tuple[Place, ...]
     ports: tuple[int, ...] = (443,)
@@ -59,6 +65,7 @@ class Settings:
     when_down: str = "refuse"
     host: str | None = None
     netns: int = 0
+    owner: int = 0
 
     def __post_init__(self) -> None:
         families = [address.version for address, _ in self.proxies]
@@ -81,20 +88,39 @@ class Settings:
         ports = [_network(target[1]) if target else bytes(2) for target in targets]
         flags = PASS_WHEN_DOWN if self.when_down == "pass" else 0
         flags |= {"listed": HOST_LISTED, "all": HOST_ALL}.get(self.host or "", 0)
-        return _FORMAT.pack(version, self.netns, *addresses, flags, *ports, _list(self.ports), _list(self.own))
+        return _FORMAT.pack(
+            version, self.netns, self.owner, *addresses, flags, *ports, _list(self.ports), _list(self.own)
+        )
+
+
+def asked(options: argparse.Namespace) -> Settings:
+    """The settings that a command line asks for. Raises RedirectError."""
+    host = getattr(options, "host", False) and ("all" if options.all_443 else "listed")
+    return Settings(
+        proxies=tuple(place(text) for text in options.proxy or PROXIES),
+        ports=tuple(options.port or (443,)),
+        own=tuple(options.own_port or OWN),
+        when_down=options.when_down or "refuse",
+        host=host or None,
+    )
 
 
 def unpack(raw: bytes) -> tuple[int, Settings]:
     """The version and the settings in struct config. Raises RedirectError where its layout is another's."""
     if len(raw) != _FORMAT.size:
         raise RedirectError("the attached programs are of another version; detach them with their own loader")
-    version, netns, four, six, flags, port4, port6, ports, own = _FORMAT.unpack(raw)
+    version, netns, owner, four, six, flags, port4, port6, ports, own = _FORMAT.unpack(raw)
     proxies = tuple(
         (unpacked(address), int.from_bytes(port, "big")) for address, port in ((four, port4), (six, port6)) if any(port)
     )
     host = "all" if flags & HOST_ALL else "listed" if flags & HOST_LISTED else None
     when_down = "pass" if flags & PASS_WHEN_DOWN else "refuse"
-    return version, Settings(proxies, _ports(ports), _ports(own), when_down, host, netns)
+    return version, Settings(proxies, _ports(ports), _ports(own), when_down, host, netns, owner)
+
+
+def disowned(raw: bytes) -> bytes:
+    """struct config, of whatever version, in force for nobody who follows: these fields stay where they are."""
+    return raw[: _OWNER.start] + bytes(8) + raw[_OWNER.stop :]
 
 
 def show(place: Place) -> str:

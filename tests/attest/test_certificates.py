@@ -2,52 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from attest.clients import CLIENT, NOW, SERVER, Issuer
 from mitmesh.attest import Rejected
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.rules.identities import CertificateIdentity, Certificates
 
-NOW = datetime.now(UTC)
 HOUR = int(NOW.timestamp()) // 3600
 SPIFFE = "spiffe://corp.example/ns/ci/sa/agent"
-
-
-class Issuer:
-    """A CA that makes certificates for clients."""
-
-    def __init__(self, name: str = "clients") -> None:
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
-        key_id = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
-        builder = self._builder(self.name, self.key, 365).add_extension(x509.BasicConstraints(True, None), True)
-        self.certificate = builder.add_extension(usage, True).add_extension(key_id, False).sign(self.key, SHA256())
-
-    def client(self, *names: x509.GeneralName, days: int = 30, usage: bool = True) -> tuple[bytes, ...]:
-        """A client's chain, as it presents it."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agent")]), key, days)
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
-        builder = builder.add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False
-        )
-        if usage:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False)
-        return (builder.sign(self.key, SHA256()).public_bytes(Encoding.DER),)
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int) -> x509.CertificateBuilder:
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self.name).public_key(key.public_key())
-        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(NOW - timedelta(days=60))
-        return builder.not_valid_after(NOW + timedelta(days=days))
 
 
 @pytest.fixture
@@ -78,6 +47,22 @@ def test_who(check: CertificateCheck, issuer: Issuer, name: x509.GeneralName, te
     """The first rule whose name the certificate bears says who it is."""
     found = check.find(issuer.client(name), HOUR)
     assert found and (found.team, found.user) == (team, user)
+
+
+@pytest.mark.parametrize(
+    ("usage", "holds"), [((), True), ((ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), True), ((SERVER, CLIENT), True),
+                         ((SERVER,), False), ((ExtendedKeyUsageOID.CODE_SIGNING,), False)],
+)  # fmt: skip
+def test_what_it_was_made_for(
+    check: CertificateCheck, issuer: Issuer, usage: Sequence[x509.ObjectIdentifier], holds: bool
+) -> None:
+    """A server's certificate of the same CA is no client's."""
+    chain = issuer.client(x509.UniformResourceIdentifier(SPIFFE), usage=usage)
+    if holds:
+        assert check.find(chain, HOUR)
+    else:
+        with pytest.raises(Rejected):
+            check.find(chain, HOUR)
 
 
 def test_nobody(check: CertificateCheck, issuer: Issuer) -> None:

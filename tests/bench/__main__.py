@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import beside, quota, redaction, report, runner, semantic, systems
+from bench import beside, hits, quota, redaction, report, runner, semantic, systems
 from bench.load import CallFailed
 from mitmesh.launch import LaunchError
 
@@ -31,9 +31,11 @@ async def run(plan: runner.Plan) -> runner.Results:
     with tempfile.TemporaryDirectory(prefix="mitmesh-bench-") as folder:
         async with systems.running(Path(folder)) as started:
             results = await runner.measure(started, plan, _say)
+            results.cache = await hits.measure(started, plan.rounds, plan.seconds, _say)
             others = await beside.measure(started.suite, plan.rounds, 2 * plan.seconds, _say)
         results.redaction = others | await redaction.measure(Path(folder), plan.rounds, _say)
         results.quota = await quota.measure(Path(folder), plan.rounds, _say)
+        results.cache |= await hits.misses(Path(folder), plan.rounds, _say)
         results.semantic = await semantic.measure(plan.rounds, _say)
         return results
 

@@ -24,6 +24,9 @@ TARGETS = (
     ("restoring, an event", "restored_event_us", "≤", 30.0, "us"),
     ("a decision of the quota ledger in SQLite", "quota_decision_ms", "≤", 1.0, "ms"),
     ("identity and quota with two limits, at 1 connection", "quota_added_ms", "≤", 0.3, "ms"),
+    ("hits by bare mitmdump's requests/s, 200 B, 16 connections", "hit_rps_200B", "≥", 1.1, ""),
+    ("a miss, before the request leaves, 200 B", "miss_200B_ms", "≤", 0.3, "ms"),
+    ("a miss, before the request leaves, 70 KB", "miss_70KB_ms", "≤", 0.3, "ms"),
     ("look-up by meaning among 1,000, p50", "semantic_1k_p50_ms", "≤", 5.0, "ms"),
     ("look-up by meaning among 1,000, p99", "semantic_1k_p99_ms", "≤", 20.0, "ms"),
     ("look-up by meaning among 100,000, p50", "semantic_100k_p50_ms", "≤", 5.0, "ms"),
@@ -45,6 +48,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         "memory_growth_mb": growth["suite"],
         **results.redaction,
         **results.quota,
+        **results.cache,
         **results.semantic,
     }
     return {
@@ -68,6 +72,7 @@ def document(results: Results, plan: Plan) -> dict[str, Any]:
         "memory_mb": {name: {"growth": growth[name], "steps": steps} for name, steps in memory.items()},
         "redaction": {name: _round(value) for name, value in results.redaction.items()},
         "quota": {name: _round(value) for name, value in results.quota.items()},
+        "cache": {name: _round(value) for name, value in results.cache.items()},
         "semantic": {name: _round(value) for name, value in results.semantic.items()},
         "targets": [_target(name, figures[name], sign, limit) for _, name, sign, limit, _ in TARGETS],
     }
@@ -101,7 +106,8 @@ def _round(value: float) -> float:
 
 def table(doc: dict[str, Any]) -> str:
     """The same for people."""
-    return "\n".join([*_head(doc), "", *_rows(doc["calls"]), "", *_streams(doc), "", *_targets(doc["targets"])])
+    parts = (_head(doc), _rows(doc["calls"]), [*_streams(doc), *_hits(doc["cache"])], _targets(doc["targets"]))
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
 def _head(doc: dict[str, Any]) -> Iterator[str]:
@@ -137,6 +143,12 @@ def _streams(doc: dict[str, Any]) -> Iterator[str]:
     )
     grown = ", ".join(f"{name} {memory['growth']:+.1f} MB" for name, memory in doc["memory_mb"].items())
     yield f"memory growth      {grown} over {doc['plan']['memory_calls']} calls"
+
+
+def _hits(cache: dict[str, float]) -> Iterator[str]:
+    for size in ("200B", "70KB"):
+        ours, addon = cache[f"hit_rps_{size}"], cache[f"answering_rps_{size}"]
+        yield f"hits, {size:<13}{ours:.2f} times bare mitmdump's requests/s; an addon that only answers {addon:.2f}"
 
 
 def _targets(targets: list[dict[str, Any]]) -> Iterator[str]:

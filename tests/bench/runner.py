@@ -86,6 +86,8 @@ class Results:
     """Figures of bench.redaction, by name."""
     quota: dict[str, float] = field(default_factory=dict)
     """Figures of bench.quota, by name."""
+    cache: dict[str, float] = field(default_factory=dict)
+    """Figures of bench.hits, by name."""
     semantic: dict[str, float] = field(default_factory=dict)
     """Figures of bench.semantic, by name."""
 

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 STREAMING = "def responseheaders(flow):\n    flow.response.stream = True\n"
 """Bare mitmdump holds a stream until its end; with these lines it passes it on as it comes."""
+ANSWERING = """
+from mitmproxy import http
+from upstream import ANSWER
+head, _, body = ANSWER.partition(b"\\r\\n\\r\\n")
+def request(flow):
+    flow.response = http.Response.make(200, body, {"content-type": "application/json", "x-request-id": "req_bench"})
+"""
+"""With these lines bare mitmdump answers by itself: the most that a cache could give."""
 
 LOCAL_RULES = {
     "mesh.yaml": "audit: {{content: full, text: raw}}\n",  # everything is stored, redaction or not
@@ -48,10 +56,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Systems:
-    """All that are compared; both kinds of bare mitmdump have the same options."""
+    """All that are compared; all kinds of bare mitmdump have the same options."""
 
     bare: Process
     streaming: Process
+    answering: Process
     suite: Process
 
 
@@ -60,16 +69,20 @@ async def running(folder: Path) -> AsyncIterator[Systems]:
     """Start all with their state in `folder`; end them afterwards. Raises LaunchError with what they said."""
     children = Children()
     upstream = ports.free()
-    script = folder / "streaming.py"
-    script.write_text(STREAMING)
+    streams, answers = folder / "streaming.py", folder / "answering.py"
+    streams.write_text(STREAMING)
+    answers.write_text(ANSWERING)
+    (folder / "upstream.py").write_bytes((HERE / "upstream.py").read_bytes())
     try:
         await children.start("upstream", [sys.executable, str(HERE / "upstream.py"), str(upstream)], quiet=True)
         await _until(children, ready.port(upstream))
         bare = await _bare(children, "bare", upstream, folder)
-        streaming = await _bare(children, "streaming", upstream, folder, "-s", str(script))
-        yield Systems(bare, streaming, await _suite(children, upstream, folder / "suite"))
+        streaming = await _bare(children, "streaming", upstream, folder, "-s", str(streams))
+        answering = await _bare(children, "answering", upstream, folder, "-s", str(answers))
+        yield Systems(bare, streaming, answering, await _suite(children, upstream, folder / "suite"))
     except LaunchError as error:
-        said = [line for name in ("upstream", "bare", "streaming", "suite") for line in children.last_lines(name)]
+        names = ("upstream", "bare", "streaming", "answering", "suite")
+        said = [line for name in names for line in children.last_lines(name)]
         raise LaunchError("\n".join([*said, str(error)])) from None
     finally:
         await children.end()

@@ -40,5 +40,5 @@ def test_it_runs_and_reports_every_figure(tmp_path: Path) -> None:
     assert found["first_token"].keys() == {"bare_ms", "suite_ms"}
     assert found["event_cpu_us"].keys() == {"bare", "suite", "suite_editing"}
     assert all(len(memory["steps"]) == 11 for memory in found["memory_mb"].values())
-    assert len(found["targets"]) == 16
+    assert len(found["targets"]) == 19
     assert all(line in ran.stdout for line in ("requests/s", "first token", "memory growth", "reached"))

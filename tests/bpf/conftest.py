@@ -139,13 +139,15 @@ def ready(mesh: Mesh) -> None:
     wait_for(mesh._ready, f"mitmesh is ready; its log:\n{mesh.log()}", START_SECONDS)
 
 
-@pytest.fixture(scope="package")
-def mesh(make_mesh: MakeMesh, openai: Placed, other: Placed) -> Mesh:
-    """One mesh for tests that do not change it."""
-    return make_mesh()
+@pytest.fixture(scope="module")
+def mesh(make_mesh: MakeMesh, openai: Placed, other: Placed) -> Iterator[Mesh]:
+    """One mesh for the tests of a module that do not change it; then its ports are free."""
+    made = make_mesh()
+    yield made
+    made.kill9()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def trust(mesh: Mesh, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What clients trust: our CA, and that of hosts which are none of ours."""
     bundle = tmp_path_factory.mktemp("trust") / "bundle.pem"

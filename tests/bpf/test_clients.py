@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from bpf import clients
-from bpf.conftest import OPENAI4, OPENAI6, OTHER, Placed
+from bpf.conftest import OPENAI4, OPENAI6, OTHER, MakeMesh, Placed
 from bpf.machine import Cgroup, redirect, sh, status, told
 from e2e.certs import Authority
 from e2e.mesh import Mesh
+from e2e.provider import wait_for
 from e2e.replies import TEXT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -48,7 +49,27 @@ def test_a_client_is_governed(
     assert row["process"].endswith(f"in /{attached.name}")
     assert row["process"].startswith({"curl": "curl[", "go": "go-client[", "node": "node["}.get(name, "python"))
     assert row["user"] == "root"
+    assert (row["via"], row["host"], row["provider"]) == ("transparent", "api.openai.com", "openai")
+    assert row["cost_microusd"]
+    assert row["billing"] == ("metered" if name == "openai" else "unknown")  # by its key; the address is a private one
     assert '"process":"kernel"' in row["identity_sources"].replace(" ", "")
+
+
+def test_an_answer_is_searched_at_the_address_and_under_the_name(
+    make_mesh: MakeMesh, provider: Placed, authority: Authority, cgroup: Cgroup, hosts_file: Path, built: Path
+) -> None:
+    """What we fetch ourselves (`output: mask`) comes from where the client wanted to go, whose certificate bears the
+    name that the client gave."""
+    mesh = make_mesh("127.0.0.1:8480", local={"pii.yaml": "output: {action: mask}\n"})
+    redirect("attach", "--proxy", "127.0.0.1:8480", "--cgroup", str(cgroup.path))
+    words = [*clients.command("curl", built, URL), "--cacert", str(mesh.ca)]
+    done = sh(*cgroup.inside(*told(hosts_file, words)), check=False)
+    redirect("detach")
+    assert TEXT in done.stdout, done.stdout + done.stderr + mesh.log()
+    seen = provider.call()
+    assert seen.peer[0] == OPENAI4
+    assert b"host: api.openai.com\r\n" in seen.head.lower()
+    assert mesh.exchanges(1)[-1]["host"] == "api.openai.com"
 
 
 def test_no_header_contradicts_the_kernel(call: Call, mesh: Mesh, provider: Placed, built: Path) -> None:
@@ -79,6 +100,8 @@ def test_another_host_is_untouched(call: Call, mesh: Mesh, other: Placed, author
     assert seen.returncode == 0, seen.stderr
     request = other.call()
     assert b"X-Odd:  two  blanks\r\n" in request.head
+    counted = "select connections from tunnels where host = 'plain.example'"
+    assert wait_for(lambda: mesh.rows(counted), "it is counted by its name")[0]["connections"] >= 1
     script = f"""if 1:
         import socket, ssl, hashlib
         raw = socket.create_connection(("{OTHER}", 443))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import shutil
 import socket
-import ssl
 import struct
 import subprocess
 import threading
@@ -18,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bpf import machine
-from bpf.conftest import OPENAI4, OTHER, MakeMesh, Placed, ready
+from bpf.conftest import OPENAI4, OPENAI6, OTHER, MakeMesh, Placed, ready
 from bpf.machine import REDIRECT, ROOT, Cgroup, redirect, sh, status, told
 from e2e.certs import Authority
 from e2e.mesh import Mesh
@@ -124,40 +122,38 @@ def _answer(server: socket.socket, address: str) -> None:
 
 
 def test_it_needs_to_know_the_proxy(network: None, openai: Placed) -> None:
-    """Without a proxy that listens, or with one in everybody's cgroup, it is one line and nothing is attached."""
+    """Without a proxy that listens it is one line, and nothing is attached."""
+    before = machine.programs()
     done = redirect("attach", "--host", "--proxy", "127.0.0.1:8499", check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (11, 1)
-    with socket.create_server(("127.0.0.1", 8499)):
-        own = Path("/proc/self/cgroup").read_text()
-        done = redirect("attach", "--host", "--proxy", "127.0.0.1:8499", check=False)
-        if "0::/\n" in own:
-            assert (done.returncode, len(done.stderr.splitlines())) == (11, 1)
-    redirect("detach")
+    assert machine.programs() == before
 
 
-def test_a_loop_is_cut(make_mesh: MakeMesh, authority: Authority, openai: Placed, hosts_file: Path) -> None:
-    """Should the proxy's own connects be turned back to it (it came into a chosen cgroup after the attach, which would
-    have refused it), it closes them, and says so."""
+def test_a_loop_is_cut(make_mesh: MakeMesh, provider: Placed, cgroup: Cgroup, hosts_file: Path) -> None:
+    """A proxy that came into a chosen cgroup after the attach: its own connects are turned back to it; it closes them
+    and says so, once. The same attach again leaves it out, and it alone."""
     mesh = make_mesh("127.0.0.1:8450")
+    words = ["attach", "--proxy", "127.0.0.1:8450", "--cgroup", str(cgroup.path)]
+    redirect(*words)
     assert mesh.process
-    own = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
-    chosen = cgroups.root() / f"mitmesh-test-loop-{mesh.process.pid}"
-    chosen.mkdir()
-    redirect("attach", "--proxy", "127.0.0.1:8450", "--cgroup", str(chosen))
-    (chosen / "cgroup.procs").write_text(str(mesh.process.pid))
-    context = ssl.create_default_context(cafile=str(mesh.ca))
-    with pytest.raises((OSError, http.client.HTTPException)):
-        proxy = mesh.run["proxy"].rpartition(":")
-        connection = http.client.HTTPSConnection(proxy[0], int(proxy[2]), timeout=15, context=context)
-        connection.set_tunnel("api.openai.com", 443)
-        connection.request("GET", "/v1/models")
-        answer = connection.getresponse()
-        if answer.status == 502:
-            raise http.client.HTTPException
-    redirect("detach")
-    (cgroups.root() / own.lstrip("/") / "cgroup.procs").write_text(str(mesh.process.pid))
-    chosen.rmdir()
-    assert "came back to us" in mesh.log()
+    home = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
+    cgroup.take(mesh.process.pid)
+    curl = ["curl", "-sS", "--max-time", "20", "--cacert", str(mesh.ca), "-H", "content-type: application/json"]
+    call = [*curl, "-d", '{"model":"m","messages":[]}', "-x", mesh.proxy, URL]
+    try:
+        for _ in range(3):
+            assert "upstream_failed" in sh(*call, check=False).stdout
+        assert mesh.log().count("came back to us") == 1
+        assert "bpf/redirect attach again" in mesh.log()
+        redirect(*words)
+        assert TEXT in sh(*call).stdout
+        client = cgroup.inside(*told(hosts_file, [word for word in call if word not in ("-x", mesh.proxy)]))
+        assert TEXT in sh(*client).stdout
+        assert mesh.exchanges(5)[-1]["via"] == "transparent"
+    finally:
+        redirect("detach")
+        (cgroups.root() / home.lstrip("/") / "cgroup.procs").write_text(str(mesh.process.pid))
+    assert provider.call()
 
 
 def test_rules_by_process(
@@ -236,26 +232,35 @@ def test_the_proxy_restarts_under_load(
     assert counts["last"] < 2
 
 
+@pytest.mark.parametrize("chosen", ["host", "cgroup"])
 def test_nft(
-    mesh: Mesh, provider: Placed, openai: Placed, other: Placed, hosts_file: Path, environ: dict[str, str]
+    mesh: Mesh, provider: Placed, cgroup: Cgroup, hosts_file: Path, environ: dict[str, str], chosen: str
 ) -> None:
-    """The same by nftables, where its modules are: calls are governed, nobody is known, a direct connect is closed,
-    and detach takes the table away."""
+    """The same by nftables, where its modules are: calls are governed over IPv4 and IPv6, nobody is known, a direct
+    connect is closed, and detach takes the table away."""
     assert mesh.process
     home = Path("/proc", str(mesh.process.pid), "cgroup").read_text().rpartition("0::")[2].strip()
     before = sh("nft", "list", "ruleset").stdout
-    done = redirect("attach", "--engine", "nft", "--host", "--all-443", "--proxy-cgroup", home, check=False)
+    which = ["--host", "--all-443", "--proxy-cgroup", home] if chosen == "host" else ["--cgroup", str(cgroup.path)]
+    done = redirect("attach", "--engine", "nft", *which, check=False)
     if done.returncode:
         pytest.skip(done.stderr.strip())
+    assert "identity" in done.stderr
     count = len(mesh.rows("select id from exchanges"))
     curl = ["curl", "-sS", "--max-time", "20", "-H", "content-type: application/json"]
+    six = ["--resolve", f"api.openai.com:443:[{OPENAI6}]"]
     try:
-        done = sh(*told(hosts_file, [*curl, "-d", '{"model":"m","messages":[]}', URL]), env=environ, check=False)
-        assert TEXT in done.stdout, done.stderr + mesh.log()
-        assert mesh.exchanges(count + 1)[-1]["process"] is None
+        for where in ([], six):
+            words = told(hosts_file, [*curl, *where, "-d", '{"model":"m","messages":[]}', URL])
+            done = sh(*cgroup.inside(*words), env=environ, check=False)
+            assert TEXT in done.stdout, done.stderr + mesh.log()
+        for row in mesh.exchanges(count + 2)[-2:]:
+            assert (row["via"], row["process"], row["host"]) == ("transparent", None, "api.openai.com")
+        assert {provider.call(1).peer[0], provider.call(2).peer[0]} == {OPENAI4, OPENAI6}
         assert "attached     nft" in redirect("status").stdout
         udp = "import socket; s = socket.socket(2, 2); s.connect(('198.18.0.10', 443)); s.send(b'x'); s.send(b'x')"
-        assert "PermissionError" in sh("python3", "-c", udp, check=False).stderr  # as nftables refuses locally
+        refused = sh(*cgroup.inside("python3", "-c", udp), check=False)
+        assert "PermissionError" in refused.stderr  # as nftables refuses locally
         direct = sh("curl", "-sk", "--max-time", "5", "https://127.0.0.1:8443/", check=False)
         assert direct.returncode in (35, 52, 56)
     finally:

@@ -265,9 +265,7 @@ def test_the_command_line_is_one_line(capsys: pytest.CaptureFixture[str], monkey
 
 def test_a_table_of_nftables() -> None:
     """One transaction, loopback left alone, IPv6 dropped where the proxy has no address of it."""
-    text = nft.script(
-        Settings((settings.place("10.0.0.1:8443"),), host="listed"), [], None, {ip_address("203.0.113.1")}
-    )
+    text = nft.script(Settings((settings.place("10.0.0.1:8443"),), host="listed"), [], [], {ip_address("203.0.113.1")})
     assert text.startswith("table inet mitmesh {}\ndelete table inet mitmesh\n")
     assert "elements = { 203.0.113.1 }" in text
     assert "ip daddr @listed4 meta nfproto ipv4 tcp dport { 443 } dnat ip to 10.0.0.1:8443" in text

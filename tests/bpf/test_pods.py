@@ -74,9 +74,11 @@ def pods(network: None) -> Iterator[dict[str, Pod]]:
 
 
 @pytest.fixture(scope="module")
-def node(make_mesh: MakeMesh, openai: Placed) -> Mesh:
+def node(make_mesh: MakeMesh, openai: Placed) -> Iterator[Mesh]:
     """A mesh whose transparent listener is at an address of the node."""
-    return make_mesh(f"{NODE}:8443")
+    made = make_mesh(f"{NODE}:8443")
+    yield made
+    made.kill9()
 
 
 @pytest.fixture

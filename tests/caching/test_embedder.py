@@ -4,13 +4,15 @@ import asyncio
 import os
 import shutil
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
-from mitmesh.caching.embedder import CHARACTERS, MODEL, Embedder, EmbedderError, Embedding
+from mitmesh.caching.embedder import CHARACTERS, MODEL, Embedder, Embedding
+from mitmesh.caching.meaning import EmbedderError
 from mitmesh.caching.process import ProcessEmbedder
 
 
@@ -87,6 +89,24 @@ async def test_the_event_loop_goes_on_while_it_computes(embedder):
     assert turns > 200
 
 
+async def test_a_thread_that_hangs_gathers_no_texts(monkeypatch):
+    """Those who give up waiting make no room for others that would wait in vain."""
+    hung, go_on = Embedder(waiting=3), threading.Event()
+    await hung.start()
+    monkeypatch.setattr(hung, "_compute", lambda text: go_on.wait(30) and None)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(hung.embed("text"), 0.01)
+    began = time.monotonic()
+    assert await hung.embed("text") is None and time.monotonic() - began < 5
+    go_on.set()
+    monkeypatch.undo()
+    async with asyncio.timeout(30):
+        while await hung.embed("text") is None:
+            await asyncio.sleep(0.01)
+    await hung.stop()
+
+
 async def test_a_missing_or_damaged_model_is_told_with_what_to_do(tmp_path):
     with pytest.raises(EmbedderError, match="scripts/export-embedder"):
         await Embedder(tmp_path).start()
@@ -111,11 +131,13 @@ class SentenceTransformer:
     max_seq_length = 8
     tokenizer = Tokenizer()
     def __init__(self, model, device):
-        if model != "mine": raise ValueError(model)
+        if model == "slow to load": time.sleep(1)
+        elif model != "mine": raise ValueError(model)
         print("a library that talks")
     def encode(self, text, show_progress_bar):
         if text == "die": raise SystemExit(3)
         if text == "hang": time.sleep(60)
+        if text == "pause": time.sleep(0.5)
         return [float(len(text)), 1.0, 0.0]
 """
 
@@ -142,13 +164,49 @@ async def test_another_model_answers_from_its_own_process(python):
     assert await other.embed("four") is None
 
 
-async def test_a_process_that_ends_is_started_again(python):
-    other = ProcessEmbedder(python, "mine")
+async def until_embeds(other):
+    async with asyncio.timeout(60):
+        while (found := await other.embed("four")) is None:
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def test_a_process_that_ends_is_started_again(python, monkeypatch):
+    monkeypatch.setattr("mitmesh.caching.process.AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("mitmesh.caching.process.SECONDS", 0.5)  # a start takes longer than a text may
+    other = ProcessEmbedder(python, "slow to load")
     await other.start()
     assert await other.embed("die") is None
-    assert "failed" in other.health()
-    assert await other.embed("four") is not None
+    assert "started again" in other.health()
+    began = time.monotonic()
+    assert await other.embed("four") is None and time.monotonic() - began < 0.3  # nobody waits for that
+    assert await until_embeds(other) == Embedding.of(np.array([4.0, 1.0, 0.0]))
     assert other.health() == ""
+    await other.stop()
+
+
+async def test_a_process_that_cannot_be_started_again_is_tried_again(python, monkeypatch):
+    monkeypatch.setattr("mitmesh.caching.process.AGAIN_SECONDS", 0.05)
+    other = ProcessEmbedder(python, "mine")
+    await other.start()
+    other._python = "/nowhere/python"
+    await other.embed("die")
+    async with asyncio.timeout(30):
+        while "cannot be started again" not in other.health():
+            await asyncio.sleep(0.01)
+    other._python = python
+    assert await until_embeds(other)
+    await other.stop()
+
+
+async def test_who_gives_up_waiting_ends_nobody_elses(python):
+    other = ProcessEmbedder(python, "mine", waiting=2)
+    await other.start()
+    first, second = (asyncio.ensure_future(other.embed(text)) for text in ("pause", "the second"))
+    await asyncio.sleep(0.05)
+    second.cancel()
+    assert await other.embed("one too many") is None
+    assert await first is not None and other.health() == ""
     await other.stop()
 
 
@@ -185,7 +243,9 @@ async def test_the_process_is_not_given_the_proxys_secrets(python, monkeypatch):
     await other.start()
     assert other._process is not None
     with open(f"/proc/{other._process.pid}/environ", "rb") as file:
-        assert b"OPENAI_API_KEY" not in file.read()
+        environ = file.read()
+    assert b"OPENAI_API_KEY" not in environ
+    assert b"OMP_NUM_THREADS=1" in environ and b"HF_HUB_OFFLINE=1" in environ
     pid = other._process.pid
     await other.stop()
     assert not os.path.exists(f"/proc/{pid}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitmesh.caching.normalise import LONGEST, Normalise, normalise
+from mitmesh.caching.normalise import LONGEST, Normalise, _once, _tidy, normalise
 
 ALL = Normalise(*[True] * 8)
 BARE = Normalise(*[False] * 8)
@@ -130,3 +130,10 @@ def test_no_text_takes_long(unit):
     began = time.process_time()
     normalise((unit * LONGEST)[:LONGEST], ALL)
     assert time.process_time() - began < 5
+
+
+@given(st.text(alphabet='ab \n\r\t\u00a0\u3000e\u0301`">{', max_size=30))
+def test_a_text_that_is_taken_for_tidy_is(text):
+    """What need not be looked at closely is what would come out of it."""
+    if _tidy(text):
+        assert _once(text, Normalise()) == text

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from e2e.prompt_cache import PromptCache, Refused
 from e2e.server import Seen
 
 TEXT = "Es war einmal – once upon a time 🦊 – a fox who read every byte twice."
@@ -233,12 +234,18 @@ def _responses_events(whole: Any, done: Any, text: str, tool: str | None) -> Ite
 
 # --- Anthropic Messages ---
 
+_PROMPTS = PromptCache()
+_USAGE = {"input_tokens": PROMPT - CACHED, "cache_creation_input_tokens": 0, "cache_read_input_tokens": CACHED}
+
 
 def _anthropic(doc: Any, text: str) -> Reply:
     last = doc["messages"][-1]["content"]
     answered = isinstance(last, list) and any(block.get("type") == "tool_result" for block in last)
     tool = doc["tools"][0]["name"] if doc.get("tools") and not answered else None
-    usage = {"input_tokens": PROMPT - CACHED, "cache_creation_input_tokens": 0, "cache_read_input_tokens": CACHED}
+    try:
+        usage = _PROMPTS.usage(doc) or {**_USAGE}
+    except Refused as error:
+        return _json({"type": "error", "error": {"type": "invalid_request_error", "message": str(error)}}, 400)
     message: dict[str, Any] = {
         "id": "msg_fake",
         "type": "message",

@@ -13,10 +13,13 @@ import anthropic
 import httpx
 import openai
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from google import genai
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from attest.clients import SERVER, Issuer
 from e2e.certs import Authority
 from e2e.conftest import MakeMesh, reachable
 from e2e.mesh import RAW_TEXT, WAYS, Mesh
@@ -209,3 +212,49 @@ def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
     assert seen.header("authorization") == "Bearer sk-own" and seen.header("proxy-authorization") is None
     gate = post(mesh, {"authorization": "Bearer sk-own"}, url=f"{mesh.gateway}/v1/chat/completions", proxy=None)
     assert (gate.status_code, gate.json()["error"]["code"]) == (401, "unknown")
+
+
+def test_client_certificates(
+    tmp_path: Path, names: dict[str, Provider], authority: Authority, provider: Provider
+) -> None:
+    """A client shows its certificate where it speaks TLS to us; that of another CA, an expired and a server's one are
+    401, one that no rule names and none at all are nobody, whatever their headers say."""
+    issuer, spiffe = Issuer(), x509.UniformResourceIdentifier("spiffe://corp.example/ns/ci/sa/agent")
+    (tmp_path / "ca.pem").write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
+    rule = f"{{ca: {tmp_path / 'ca.pem'}, names: [{{name: 'spiffe://*/sa/agent', team: agents, user: name}}]}}"
+    local = {"mesh.yaml": RAW_TEXT, "egress.yaml": reachable(names), "identities.yaml": f"certificates: {rule}\n"}
+    options = ("--set", "request_client_cert=true")
+    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local, options=options).start()
+
+    def call(file: Path | None) -> httpx.Response:
+        trust = ssl.create_default_context(cafile=str(mesh.ca))
+        if file:
+            trust.load_cert_chain(file)
+        with httpx.Client(proxy=mesh.proxy, verify=trust, trust_env=False) as http:
+            return http.post(URL, json=CHAT, headers={"authorization": "Bearer sk-own", "x-mesh-team": "red"})
+
+    try:
+        answer = call(issuer.written(tmp_path / "good.pem", spiffe))
+        row = mesh.exchange(answer.headers["x-mesh-id"])
+        assert (answer.status_code, row["team"], row["user"]) == (200, "agents", spiffe.value)
+        assert json.loads(row["identity_sources"])["team"] == "certificate"
+        for file in (
+            Issuer().written(tmp_path / "other.pem", spiffe),
+            issuer.written(tmp_path / "old.pem", spiffe, days=-1),
+            issuer.written(tmp_path / "server.pem", spiffe, usage=(SERVER,)),
+        ):
+            assert call(file).status_code == 401
+        for nobody in (issuer.written(tmp_path / "else.pem", x509.DNSName("else.example")), None):
+            answer = call(nobody)
+            assert (answer.status_code, mesh.exchange(answer.headers["x-mesh-id"])["team"]) == (200, None)
+        assert len(provider.calls) == 3
+    finally:
+        mesh.stop()
+
+
+def test_a_token_too_long_does_not_leave(known: Mesh, provider: Provider) -> None:
+    """One of our issuer's is refused as such, wherever it stands; it is not taken for a provider's key."""
+    for name in ("authorization", "x-api-key", "x-mesh-token"):
+        long = token(more="x" * 20_000)
+        assert post(known, {name: f"Bearer {long}" if name == "authorization" else long}).status_code == 401
+    assert provider.calls == []

@@ -73,6 +73,23 @@ def test_refused(make_mesh: MakeMesh, provider: Provider) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("action", "status", "code"), [("allow", 503, "engine.unwritable"), ("mask", 502, "output")])
+def test_what_cannot_be_written_is_withheld(
+    make_mesh: MakeMesh, provider: Provider, action: str, status: int, code: str
+) -> None:
+    """An answer that was changed (restored, masked) and cannot be written, for half of a surrogate pair beside the
+    value, does not pass as it came."""
+    mesh = make_mesh(local={"pii.yaml": f"output:\n  action: {action}\n"}).start()
+    said = json.dumps({"role": "assistant", "content": f"Dear <EMAIL_1>, ask {OTHER} \ud83d"})
+    whole = f'{{"id": "1", "model": "m", "choices": [{{"index": 0, "finish_reason": "stop", "message": {said}}}]}}'
+    provider.script(Script(body=whole.encode()))
+    with mesh.way("forward-h1").client(httpx, [], asynchronous=False) as http:
+        got = http.post(URL, json=body(), headers=HEADERS)
+    assert (got.status_code, got.json()["error"]["code"]) == (status, code)
+    assert OTHER not in got.text and mesh.exchange(got.headers["x-mesh-id"])["status"] == status
+
+
+@pytest.mark.slow
 def test_passes_on(make_mesh: MakeMesh, provider: Provider) -> None:
     """A provider's error, its headers, its pace and its death pass through."""
     mesh = made(make_mesh, "mask")

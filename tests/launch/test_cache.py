@@ -104,16 +104,26 @@ def test_summary(file: File) -> None:
 
 def test_summary_by_the_audit(file: File) -> None:
     """The rate is of calls in which the cache had a part."""
-    columns = "cache text, cache_saved_microusd integer, vendor_saved_microusd integer"
+    columns = "id text, cache text, cache_saved_microusd integer, vendor_saved_microusd integer"
     with closing(sqlite3.connect(file.path.parent / "audit.db")) as audit:
         audit.execute(f"create table exchanges ({columns})")
+        audit.execute("create table verdicts (exchange text, stage text, mode text)")
         rows = [("exact", 1_500_000, None), ("semantic", 250, None), ("miss", None, -40), ("miss", None, 100)]
-        audit.executemany("insert into exchanges values (?, ?, ?)", [*rows, ("off", None, None), (None, None, None)])
+        rows += [("off", None, None), (None, None, None), ("miss", None, 7)]
+        numbered = [(str(n), *row) for n, row in enumerate(rows)]
+        audit.executemany("insert into exchanges values (?, ?, ?, ?)", numbered)
+        told_by = [
+            ("2", "vendor", "enforce"),
+            ("2", "vendor", "enforce"),
+            ("3", "vendor", "observe"),
+            ("6", "redact", "enforce"),
+        ]
+        audit.executemany("insert into verdicts values (?, ?, ?)", told_by)
         audit.commit()
     shown = told(file).splitlines()
-    assert shown[0].startswith("hit rate  50.0% (1 exact, 1 semantic, 2 miss, 1 off)")
+    assert shown[0].startswith("hit rate  40.0% (1 exact, 1 semantic, 3 miss, 1 off)")
     assert "saved     $1.500250 ($1.500000 exact, $0.000250 semantic)" in shown[1]
-    assert shown[1].endswith("prompt caches $0.000060")
+    assert shown[1].endswith("prompt caches $0.000067, -$0.000040 of it where mitmesh set the breakpoints")
 
 
 def test_no_cache(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from mitmesh.caching.embedder import Embedder
 
 NEAREST = 8
 """Candidates the gate is asked about, nearest first."""
+CACHED, ASKED = 3000, 1000
+"""Questions of banking77 in a draw."""
 HERE = Path(__file__).parent
 PAIRS = HERE.parent / "caching" / "data" / "pairs.jsonl"
 
@@ -64,11 +66,6 @@ def banking(data: Path) -> list[tuple[str, str]]:
         for row in csv.DictReader(file):
             rows.setdefault(row["text"], row["category"])
     return list(rows.items())
-
-
-def learned(intents: Iterable[str]) -> set[str]:
-    """The intents the gate learns from: every second by name. The others it never saw."""
-    return set(sorted(set(intents))[::2])
 
 
 def pairs(file: Path = PAIRS) -> list[dict[str, object]]:

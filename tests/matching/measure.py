@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from matching.corpus import NEAREST, Corpus, banking, learned, mock
+from matching.corpus import ASKED, CACHED, NEAREST, Corpus, banking, mock
 from mitmesh.caching import gate
 
-SEEDS = (1, 2, 3, 4, 5)
+SEEDS = range(70_001, 70_021)
+"""Of the draws that are measured. Nothing was learned or chosen by them: scripts/train-gate uses 1 to 100."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,31 +91,29 @@ def first(text: str, cached: Sequence[str], near: Sequence[tuple[int, float]]) -
 
 
 def intents(data: Path) -> Iterator[Figure]:
-    """banking77: a hit is right if the intent is the same. By several draws; the gate has seen every second intent."""
+    """banking77: a hit is right if the intent is the same. By many draws that the gate was not learned from; a draw has
+    few hits, so its share alone says little."""
     rows = banking(data)
     known = Corpus.of(text for text, _ in rows)
-    seen = learned(intent for _, intent in rows)
-    fresh = [row for row in rows if row[1] not in seen]
-    for name, some, limit in (("banking77", rows, 0.010), ("banking77, intents not learned from", fresh, None)):
-        hits, wrong, asked, draws = 0, [], 0, []
-        for seed in SEEDS:
-            answered, missed = draw(some, known, seed)
-            hits, asked = hits + answered, asked + 1000
-            wrong += missed
-            draws.append(f"{len(missed)}/{answered}")
-        rate = len(wrong) / max(1, hits)
-        yield Figure(
-            f"{name}: wrong hits of hits", rate, f"wrong/hits by seed: {', '.join(draws)}", most=limit, wrong=wrong[:20]
-        )
-        yield Figure(f"{name}: hit rate", hits / asked, f"{hits} of {asked} asked, 3,000 cached, {len(SEEDS)} seeds")
+    hits, wrong, draws, kept = 0, [], [], 0
+    for seed in SEEDS:
+        answered, missed = draw(rows, known, seed)
+        hits, kept = hits + answered, kept + (len(missed) <= 0.010 * answered)
+        wrong += missed
+        draws.append(f"{len(missed)}/{answered}")
+    rate, count = len(wrong) / max(1, hits), len(SEEDS)
+    yield Figure("banking77: wrong hits of hits", rate, f"by draw: {', '.join(draws)}", most=0.010, wrong=wrong[:20])
+    yield Figure("banking77: draws with at most 1.0% wrong", kept / count, f"{kept} of {count}")
+    asked = ASKED * count
+    yield Figure("banking77: hit rate", hits / asked, f"{hits} of {asked} asked, {CACHED} cached, {count} draws")
     yield unseen(rows, known)
 
 
 def draw(rows: Sequence[tuple[str, str]], known: Corpus, seed: int) -> tuple[int, list[tuple[str, str]]]:
-    """3,000 cached, 1,000 asked: hits, and those wrong."""
+    """Some cached, some asked: hits, and those wrong."""
     order = list(rows)
     random.Random(seed).shuffle(order)
-    return ask(order[3000:4000], order[:3000], known)
+    return ask(order[CACHED : CACHED + ASKED], order[:CACHED], known)
 
 
 def ask(
@@ -141,8 +140,8 @@ def unseen(rows: Sequence[tuple[str, str]], known: Corpus) -> Figure:
         out = set(chosen.sample(names, 10))
         order = list(rows)
         chosen.shuffle(order)
-        asked = [row for row in order if row[1] in out][:1000]
-        wrong += ask(asked, [row for row in order if row[1] not in out][:3000], known)[1]
+        asked = [row for row in order if row[1] in out][:ASKED]
+        wrong += ask(asked, [row for row in order if row[1] not in out][:CACHED], known)[1]
         asked_in_all += len(asked)
     rate = len(wrong) / max(1, asked_in_all)
     return Figure(

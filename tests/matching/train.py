@@ -1,4 +1,4 @@
-"""`python -m matching.train`: learns how near is near enough, and shows its error on intents it did not see."""
+"""`python -m matching.train`: learns how near is near enough, and shows its error on questions it did not see."""
 
 from __future__ import annotations
 
@@ -6,61 +6,128 @@ import argparse
 import json
 import random
 import sys
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from matching import corpus
-from matching.corpus import Corpus
+from matching.corpus import ASKED, CACHED, Corpus
 from mitmesh.caching import gate
 from mitmesh.caching.reading import read
 
 ROOT = Path(__file__).parents[2]
-COUNTS = 6
+SEEDS = range(1, 101)
+"""Of the draws that are learned from. scripts/eval-cache uses others."""
+STEPS = 6
 """Steps of the table: 1 to 5 shared words, and more."""
-GRID = [n / 200 for n in range(194, 169, -1)]
-WRONG = 0.012
-"""Of a step's hits at most, on what it is learned from; a third of banking77's are two labels for one question."""
+GRID = [n / 200 for n in range(199, 159, -1)]
+LEARNED = 0.004
+"""Of the hits that it is learned from so many may be wrong. On questions it was not learned from the share is larger
+(`cross_validated`): banking77 gives some questions two labels, and which ones is chance. That share is to be below 1%.
+"""
+PRICES = (*range(20, 200, 10), 250, 300, 500)
+"""Right hits that one wrong hit is worth: the cheapest that keeps to the limit is taken."""
 UNSHARED = 0.4
+FOLDS = 5
 
-type Sample = tuple[int, float, bool, str, tuple[int, int]]
-"""Shared words, cosine, same intent, intent asked, question."""
-
-
-def samples(known: Corpus, rows: list[tuple[str, str]], seed: int) -> list[Sample]:
-    """Each question's nearest that no fact forbids."""
-    order = rows[:]
-    random.Random(seed).shuffle(order)
-    cached, asked = order[: len(order) * 3 // 5], order[len(order) * 3 // 5 :]
-    found = []
-    for n, near in enumerate(known.nearest([text for text, _ in asked], [text for text, _ in cached])):
-        for place, cosine in near:
-            a, b = read(asked[n][0]), read(cached[place][0])
-            if a and b and not gate.forbidden(a, b):
-                both = min(COUNTS, gate.unshared(a, b)[2])
-                found.append((both, cosine, asked[n][1] == cached[place][1], asked[n][1], (seed, n)))
-    return found
+type Row = tuple[str, str]
+type Pair = tuple[float, int, int]
+"""Cosine, the other question, step."""
+type Found = list[tuple[float, int, bool]]
+"""Of a question that was asked: cosine, step and `same intent` of what is cached, nearest first."""
 
 
-def learn(found: list[Sample]) -> list[float]:
-    """For each step the lowest cosine from which on few enough hits are wrong; never more for more words."""
-    steps = [GRID[0]]
-    for both in range(1, COUNTS + 1):
-        good = GRID[0]
-        for least in GRID:
-            hits, wrong = answered([each for each in found if each[0] == both], [least] * COUNTS)
-            if wrong > WRONG * hits:
-                break
-            good = least
-        steps.append(min(good, steps[-1]))
-    return steps[1:]
+@dataclass(slots=True)
+class Pairs:
+    """Of each question all others that no fact forbids and that are near enough to matter, nearest first."""
+
+    rows: list[Row]
+    of: dict[int, list[Pair]]
+
+    @classmethod
+    def among(cls, rows: list[Row], known: Corpus) -> Pairs:
+        """All of these rows'."""
+        zero, texts, of = np.zeros(384, dtype=np.float32), [read(text) for text, _ in rows], defaultdict(list)
+        vectors = np.stack([known.vectors.get(text, zero) for text, _ in rows])
+        for i in range(len(rows)):
+            near = vectors[i + 1 :] @ vectors[i]
+            for j in np.nonzero(near >= GRID[-1])[0]:
+                a, b = texts[i], texts[i + 1 + int(j)]
+                if a and b and not gate.forbidden(a, b) and gate.comparable(a, b):
+                    cosine, step = float(near[j]), min(gate.step(a, b), STEPS)
+                    of[i].append((cosine, i + 1 + int(j), step))
+                    of[i + 1 + int(j)].append((cosine, i, step))
+        return cls(rows, {i: sorted(each, reverse=True) for i, each in of.items()})
+
+    def draw(self, places: Sequence[int], seed: int, asked_of: Sequence[int] = ()) -> list[Found]:
+        """As the figure of scripts/eval-cache draws: some cached, some others (or some of `asked_of`) asked; what is
+        near each of those asked."""
+        order, others = list(places), list(asked_of)
+        random.Random(seed).shuffle(order)
+        random.Random(seed).shuffle(others)
+        cached, found = set(order[:CACHED]), []
+        for asked in (others or order[CACHED:])[:ASKED]:
+            intent = self.rows[asked][1]
+            near = [(c, step, self.rows[j][1] == intent) for c, j, step in self.of.get(asked, ()) if j in cached]
+            if near:
+                found.append(near)
+        return found
 
 
-def answered(found: list[Sample], steps: list[float]) -> tuple[int, int]:
+def answered(found: Iterable[Found], steps: Sequence[float]) -> tuple[int, int]:
     """Questions answered by the nearest that passes, and how many of them wrongly."""
-    right: dict[tuple[int, int], bool] = {}
-    for both, cosine, same, _, question in found:
-        if both and cosine >= steps[both - 1]:
-            right.setdefault(question, same)
-    return len(right), sum(not each for each in right.values())
+    hits = wrong = 0
+    for near in found:
+        for cosine, step, same in near:
+            if cosine >= steps[step - 1]:
+                hits, wrong = hits + 1, wrong + (not same)
+                break
+    return hits, wrong
+
+
+def learn(draws: Sequence[list[Found]]) -> list[float]:
+    """The table with the most hits that keeps to LEARNED: step by step the best for one price of a wrong hit, with the
+    lowest price that keeps to it. Never more is asked for more words."""
+    every = [near for draw in draws for near in draw]
+    for price in PRICES:
+        steps = _best(every, price)
+        hits, wrong = answered(every, steps)
+        if wrong <= LEARNED * hits:
+            return steps
+    return [GRID[0]] * STEPS
+
+
+def _best(every: list[Found], price: float) -> list[float]:
+    def worth(steps: Sequence[float]) -> float:
+        hits, wrong = answered(every, steps)
+        return hits - price * wrong
+
+    steps, last = [GRID[0]] * STEPS, -1.0
+    best = worth(steps)
+    while best > last:
+        last = best
+        for n in reversed(range(STEPS)):
+            most = steps[n - 1] if n else GRID[0]
+            tries = [[*steps[:n], at, *(min(at, each) for each in steps[n + 1 :])] for at in GRID if at <= most]
+            best, steps = max(((worth(each), each) for each in tries), key=lambda found: (found[0], sum(found[1])))
+    return steps
+
+
+def crossed(pairs: Pairs) -> tuple[int, int]:
+    """Hits, and wrong ones, of questions that the gate was not learned from: each fifth asked of the rest."""
+    hits = wrong = 0
+    numbers = [sha256(text.encode()).digest()[0] % FOLDS for text, _ in pairs.rows]
+    for fold in range(FOLDS):
+        inside, out = ([n for n, each in enumerate(numbers) if (each == fold) is is_out] for is_out in (False, True))
+        steps = learn([pairs.draw(inside, seed) for seed in SEEDS])
+        more = [answered(pairs.draw(inside, seed, out), steps) for seed in SEEDS]
+        hits, wrong = hits + sum(each for each, _ in more), wrong + sum(each for _, each in more)
+        print(f"fold {fold}: {steps}, {wrong} wrong of {hits} so far", file=sys.stderr)
+    return hits, wrong
 
 
 def main() -> int:
@@ -68,21 +135,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="scripts/train-gate", add_help=False)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     rows = corpus.banking(parser.parse_args().data)
-    seen = corpus.learned(intent for _, intent in rows)
-    rows = [row for row in rows if row[1] in seen]
-    known = Corpus.of(text for text, _ in rows)
-    found = [each for seed in (1, 2, 3) for each in samples(known, rows, seed)]
-    intents = sorted(seen)
-    hits = wrong = 0
-    for fold in range(5):
-        out = set(intents[fold::5])
-        steps = learn([each for each in found if each[3] not in out])
-        more = answered([each for each in found if each[3] in out], steps)
-        hits, wrong = hits + more[0], wrong + more[1]
+    pairs = Pairs.among(rows, Corpus.of(text for text, _ in rows))
+    hits, wrong = crossed(pairs)
     document = {
-        "about": "Least cosine by how many content words two prompts share (1, 2, 3, 4, 5, more), learned by "
-        "scripts/train-gate; most_unshared is the share of the words that one of them alone may have.",
-        "least_cosine": learn(found),
+        "about": "Least cosine by how many content words two prompts share (1, 2, 3, 4, 5, more; two fewer where each "
+        "has a word that the other has not), learned by scripts/train-gate; most_unshared is the share of the words "
+        "that one of them alone may have. cross_validated: hits on questions that it was not learned from.",
+        "least_cosine": learn([pairs.draw(range(len(rows)), seed) for seed in SEEDS]),
         "most_unshared": UNSHARED,
         "cross_validated": {"hits": hits, "wrong_hits": wrong, "wrong_share": round(wrong / max(1, hits), 5)},
     }

@@ -290,8 +290,11 @@ def test_vendor_saved() -> None:
     x.rules = Rules()
     x.host = x.host.model_copy(update={"provider": "anthropic"})
     x.usage, x.cost = Usage(prompt=1_000_000, cache_read=1_000_000), 300_000
-    assert (vendor_saved(x) or 0) > 0
+    assert vendor_saved(x) == 5_700_000  # a million tokens at $6 (above 200,000), of which $0.30 was paid
     x.usage, x.cost = Usage(prompt=100_000, cache_write_5m=100_000), 375_000
     assert (vendor_saved(x) or 0) < 0
+    x.billing = Billing.SUBSCRIPTION
+    assert vendor_saved(x) is None
+    x.billing = Billing.METERED
     x.usage = Usage(prompt=10)
     assert vendor_saved(x) is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,6 +221,41 @@ async def test_all_at_once() -> None:
     who = x.identity
     assert (who.team, who.namespace, who.owner, who.key) == ("kubernetes", "ns", "Deployment/web", "key")
     assert x.credential is None and x.wants_key
+
+
+@pytest.mark.parametrize("place", ["authorization", "x-api-key", "x-goog-api-key", "api-key", "?key="])
+async def test_a_token_in_a_providers_keys_place(place: str) -> None:
+    """Wherever a client puts its key, a token of ours is taken out and a provider's own key goes in; others' stay."""
+    for ours in (True, False):
+        stage, x = attested_by()
+        stage.tokens.is_ours = lambda text, ours=ours: ours and text == "a.b.c"  # type: ignore[method-assign]
+        if place.startswith("?"):
+            x.path = "/v1/models?key=a.b.c"
+        else:
+            x.headers[place] = "Bearer a.b.c" if place == "authorization" else "a.b.c"
+        await stage.request(x)
+        assert (x.identity.team == "jwt", x.wants_key) == (ours, ours)
+        assert ("a.b.c" in f"{x.path} {x.headers}") is not ours
+
+
+async def test_two_tokens_of_ours() -> None:
+    """Nobody can say which of them it is."""
+    stage, x = attested_by()
+    stage.tokens.is_ours = lambda _: True  # type: ignore[method-assign]
+    x.headers |= {"authorization": "Bearer a.b.c", "x-api-key": "d.e.f"}
+    await stage.request(x)
+    assert x.refusal and x.refusal.status == 401 and x.headers == {}
+
+
+@pytest.mark.parametrize("source", ["key", "proxy"])
+@pytest.mark.parametrize(("scopes", "models"), [(("embeddings",), ()), ((), ("o3",))])
+async def test_what_a_key_may(source: str, scopes: tuple[str, ...], models: tuple[str, ...]) -> None:
+    """Scopes and models of a virtual key hold wherever it was shown: as a provider's key, or to the proxy."""
+    stage, x = attested_by(source)
+    find = stage.keys.find
+    stage.keys.find = lambda text: dataclasses.replace(find(text), scopes=scopes, models=models)  # type: ignore[method-assign]
+    await stage.request(x)
+    assert x.refusal and x.refusal.status == 403
 
 
 @pytest.mark.parametrize(

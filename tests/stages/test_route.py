@@ -192,6 +192,16 @@ async def test_other_ways_are_not_routed() -> None:
     assert (x.route, x.target.host, x.headers) == (None, "api.openai.com", {"authorization": f"Bearer {MINE}"})
 
 
+@pytest.mark.parametrize("certified", [True, False])
+async def test_a_redirected_call_with_a_virtual_key(certified: bool) -> None:
+    """The provider's key goes to an address only where the certificate there must bear the provider's name."""
+    x = exchange(rules({"id": "r", "provider": "mistral"}), headers={})
+    x.via, x.wants_key = "transparent", True
+    x.target = Target("https", "203.0.113.9", 443, "api.mistral.ai", certified)
+    await routed(x)
+    assert (x.headers.get("authorization"), x.refusal is None) == ("Bearer our-key" if certified else None, certified)
+
+
 async def test_an_unknown_path_is_not_routed() -> None:
     """A path of no dialect has no provider, even where a route takes any path."""
     x = await routed(exchange(rules({"id": "r", "provider": "mistral"}), "generic", path="/nowhere"))

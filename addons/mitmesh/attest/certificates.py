@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID as OID
 from cryptography.x509.oid import NameOID
-from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
+from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
 from mitmesh.attest import Rejected
 from mitmesh.rules.identities import CertificateIdentity, Certificates
@@ -31,7 +32,11 @@ class CertificateCheck:
         nobody so. Raises Rejected where the chain does not hold."""
         certificates = [x509.load_der_x509_certificate(each) for each in chain]
         moment = datetime.fromtimestamp(max(hour * 3600, 0), UTC)
-        policy = ExtensionPolicy.permit_all().may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+        policy = (
+            ExtensionPolicy.permit_all()
+            .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+            .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _for_clients)
+        )
         verifier = (
             PolicyBuilder()
             .store(self._store)
@@ -48,6 +53,12 @@ class CertificateCheck:
             if name := next((each for each in said if pattern.fullmatch(each)), None):
                 return entry.model_copy(update={"user": name}) if entry.user == "name" else entry
         return None
+
+
+def _for_clients(policy: Policy, certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    """A certificate that says what it is for must say that it is for clients."""
+    if usage is not None and not {OID.CLIENT_AUTH, OID.ANY_EXTENDED_KEY_USAGE} & set(usage):
+        raise ValueError("not for clients")
 
 
 def names_of(certificate: x509.Certificate) -> Sequence[str]:

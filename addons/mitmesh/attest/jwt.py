@@ -52,7 +52,8 @@ class Tokens:
         self._keysets, self._clock = keysets, clock
         self._issuers: dict[str, Issuer] = {}
         self._secret = secrets.token_bytes(32)
-        self._known: OrderedDict[bytes, tuple[str, Claimed]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[KeySet, Claimed]] = OrderedDict()
+        """Tokens that held, and the keys by which: with others they are verified anew, for one may be withdrawn."""
 
     def configure(self, issuers: list[Issuer]) -> None:
         """Believe these issuers from now on."""
@@ -69,30 +70,34 @@ class Tokens:
         had."""
         if len(token) > LONGEST:
             raise Rejected(f"the token is longer than {LONGEST} characters")
-        name = blake2b(token.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=16).digest()
-        known = self._known.get(name)
-        if known is not None and known[0] in self._issuers and known[1].until > self._clock():
-            self._known.move_to_end(name)
-            return known[1]
         issuer = self._issuers.get(issuer_of(token) or "")
         if issuer is None:
             raise Rejected("its issuer is not one of rules/identities.yaml")
-        claimed = await self._verified(token, issuer)
-        self._known[name] = (issuer.issuer, claimed)
+        keys = await self._keysets.get(issuer.keys)
+        name = blake2b(token.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=16).digest()
+        known = self._known.get(name)
+        if known is not None and known[0] is keys and known[1].until > self._clock():
+            self._known.move_to_end(name)
+            return known[1]
+        self._known.pop(name, None)
+        keys, claims = await self._decoded(token, issuer, keys)
+        claimed = self._held(claims, issuer)
+        self._known[name] = (keys, claimed)
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return claimed
 
-    async def _verified(self, token: str, issuer: Issuer) -> Claimed:
-        keys = await self._keysets.get(issuer.keys)
+    async def _decoded(self, token: str, issuer: Issuer, keys: KeySet) -> tuple[KeySet, dict[str, Any]]:
+        """What a token says whose signature holds, and by which keys: if by none that we know, they may be new."""
         try:
-            claims = _decode(token, keys, issuer)
-        except InvalidKeyIdError:
-            keys = await self._keysets.get(issuer.keys, anew=True)
-            try:
-                claims = _decode(token, keys, issuer)
-            except InvalidKeyIdError:
-                raise Rejected("the token names a key that its issuer does not have") from None
+            return keys, _decode(token, keys, issuer)
+        except Rejected:
+            newer = await self._keysets.get(issuer.keys, anew=True)
+            if newer is keys:
+                raise
+            return newer, _decode(token, newer, issuer)
+
+    def _held(self, claims: dict[str, Any], issuer: Issuer) -> Claimed:
         now = int(self._clock())
         registry = jwt.JWTClaimsRegistry(
             now=now, leeway=issuer.leeway, iss={"essential": True, "value": issuer.issuer},
@@ -116,7 +121,7 @@ def _decode(token: str, keys: KeySet, issuer: Issuer) -> dict[str, Any]:
         algorithms = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
         return dict(jwt.decode(token, keys, algorithms=algorithms).claims)
     except InvalidKeyIdError:
-        raise
+        raise Rejected("the token names a key that its issuer does not have") from None
     except (JoseError, ValueError, TypeError, RecursionError):
         raise Rejected("the token's signature does not hold") from None
 
@@ -124,7 +129,7 @@ def _decode(token: str, keys: KeySet, issuer: Issuer) -> dict[str, Any]:
 def issuer_of(token: str) -> str | None:
     """Who a token says made it; nothing of that is verified."""
     try:
-        middle = token[: LONGEST + 1].split(".")[1]
+        middle = token.split(".", 2)[1]
         claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
         issuer = claims.get("iss")
     except (ValueError, IndexError, AttributeError, RecursionError):

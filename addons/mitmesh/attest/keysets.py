@@ -8,7 +8,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,11 @@ SECONDS = 5
 """Time for one request. It must end before a stage's own time does."""
 AGAIN = 30.0
 """Seconds between two attempts: tokens that name keys nobody has must not make us ask without end."""
-HOUR = 3600.0
-STALE = 24 * HOUR
+OLD = 600.0
+"""Seconds after which keys are read again, in the background: so long one that was withdrawn may still be good."""
+LOOK = 1.0
+"""Seconds between two looks at whether a file has changed."""
+STALE = 24 * 3600.0
 """Keys older than that, which could not be read again since, are no longer good."""
 _KINDS = ("RSA", "EC", "OKP")
 
@@ -40,7 +43,12 @@ class _Held:
     keys: KeySet | None = None
     read: float = 0.0
     tried: float = float("-inf")
+    looked: float = float("-inf")
+    stamp: tuple[int, ...] = ()
+    """Of a file, when it was changed; a set that was put in its place is another."""
     problem: str = ""
+    task: asyncio.Task[None] | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class KeySets:
@@ -50,26 +58,47 @@ class KeySets:
     def __init__(self, trust: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._trust, self._clock = trust, clock
         self._held: dict[str, _Held] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
 
     def configure(self, sources: Iterable[str]) -> None:
         """Hold these, and forget others."""
         self._held = {source: self._held.get(source, _Held()) for source in sources}
-        self._locks = {source: self._locks.get(source) or asyncio.Lock() for source in self._held}
 
     async def get(self, source: str, *, anew: bool = False) -> KeySet:
-        """The keys; `anew`: one was missing, so read them again, if that is not too soon. Raises KeysUnavailable."""
+        """The keys: another object whenever they were read again. `anew`: one was missing, so read them before, if that
+        is not too soon. Raises KeysUnavailable."""
         held = self._held.get(source)
         if held is None:
             raise KeysUnavailable(f"the rules no longer name {source}")
-        if anew or held.keys is None or self._clock() - held.read > HOUR:
-            async with self._locks[source]:
-                if self._clock() - held.tried > AGAIN:
-                    held.tried = self._clock()
-                    await self._read(source, held)
+        if held.keys is None or anew or self._changed(source, held):
+            await self._renew(source, held)
+        elif self._clock() - held.read > OLD and (held.task is None or held.task.done()):
+            held.task = asyncio.create_task(self._renew(source, held), name="issuer's keys")
         if held.keys is None or self._clock() - held.read > STALE:
             raise KeysUnavailable(f"{source}: {held.problem or 'not read yet'}")
         return held.keys
+
+    async def _renew(self, source: str, held: _Held) -> None:
+        async with held.lock:
+            if self._clock() - held.tried > AGAIN:
+                held.tried = self._clock()
+                await self._read(source, held)
+
+    def _changed(self, source: str, held: _Held) -> bool:
+        """Is it a file that is not what was read? Then it is read at once, however lately that was done."""
+        if not source.startswith("file:") or self._clock() - held.looked < LOOK:
+            return False
+        held.looked = self._clock()
+        changed = _stamp(source) != held.stamp
+        if changed:
+            held.tried = float("-inf")
+        return changed
+
+    async def stop(self) -> None:
+        """Ask nobody any more."""
+        tasks = [held.task for held in self._held.values() if held.task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def health(self) -> dict[str, Any]:
         """Of each source how old its keys are (seconds), or what is wrong."""
@@ -82,7 +111,8 @@ class KeySets:
     async def _read(self, source: str, held: _Held) -> None:
         try:
             if source.startswith("file:"):
-                raw = await asyncio.to_thread(_of_file, source.removeprefix("file:"))
+                held.stamp = _stamp(source)
+                raw = await asyncio.to_thread(_path(source).read_bytes)
             else:
                 raw = await self._fetched(source)
             held.keys, held.read, held.problem = _parsed(raw), self._clock(), ""
@@ -99,11 +129,24 @@ class KeySets:
         ):
             if answer.status != 200:
                 raise ValueError(f"HTTP {answer.status}")
-            return await answer.content.read(LARGEST + 1)
+            raw = bytearray()
+            async for piece in answer.content.iter_chunked(2**16):
+                raw += piece
+                if len(raw) > LARGEST:
+                    break
+            return bytes(raw)
 
 
-def _of_file(path: str) -> bytes:
-    return Path(path).expanduser().read_bytes()
+def _path(source: str) -> Path:
+    return Path(source.removeprefix("file:")).expanduser()
+
+
+def _stamp(source: str) -> tuple[int, ...]:
+    try:
+        found = _path(source).stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _parsed(raw: bytes) -> KeySet:

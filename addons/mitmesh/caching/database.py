@@ -87,6 +87,7 @@ class File:
         key, sealed, exchange, created, tenant, provider, model, cost, rest, vector, user, size = row
         try:
             answer, body, turn = self._seal.open(key, sealed)
+            vector = self._seal.unwrap(key, vector)
         except InvalidTag:
             return None
         return Entry(
@@ -108,10 +109,28 @@ class File:
             self._last = rows[-1][0]
         return gone, rows
 
-    def vectors(self, above: int) -> list[tuple[int, bytes, bytes, bytes]]:
-        """Number, key, rest and vector of the entries above this number that can be found by meaning."""
-        sql = "select id, key, rest, vector from entries where id > ? and vector is not null order by id"
-        return self._conn.execute(sql, (above,)).fetchall()
+    # --- what is found by meaning ---
+
+    def epoch(self) -> int:
+        """A number that is another one when entries went."""
+        return int(self._conn.execute("select number from epoch").fetchone()[0])
+
+    def vectors(self, above: int, most: int) -> list[tuple[int, bytes, bytes]]:
+        """Number, rest and vector of the next entries above this number that can be found by meaning; an empty vector
+        where it was sealed with another key."""
+        sql = "select id, key, rest, vector from entries where id > ? and vector is not null and rest is not null"
+        found = self._conn.execute(f"{sql} order by id limit ?", (above, most)).fetchall()
+        return [(number, rest, self._vector(key, vector)) for number, key, rest, vector in found]
+
+    def _vector(self, key: bytes, vector: bytes) -> bytes:
+        try:
+            return self._seal.unwrap(key, vector) or b""
+        except InvalidTag:
+            return b""
+
+    def numbers(self) -> set[int]:
+        """The numbers of all that can be found so."""
+        return {row[0] for row in self._conn.execute("select id from entries where vector is not null")}
 
     # --- writing ---
 
@@ -125,7 +144,7 @@ class File:
                 size = len(sealed) + len(entry.vector or b"") + 256
                 fields = (
                     entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange,
-                    entry.created, entry.created, entry.cost, size, entry.vector, sealed,
+                    entry.created, entry.created, entry.cost, size, self._seal.wrap(entry.key, entry.vector), sealed,
                 )  # fmt: skip
                 number = self._conn.execute(_ADD, fields).lastrowid
                 values = [(number, value) for value in entry.values]

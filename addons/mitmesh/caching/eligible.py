@@ -4,6 +4,7 @@ What is listed as harmless is harmless; all that is not known well is not kept."
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Kind, Operation
@@ -39,8 +40,10 @@ _CLIENT_TOOLS = {
 """Types of tools that the client runs, or their beginnings."""
 _SEARCHING = ("search-preview", "search-api", "sonar", ":online", "deep-research")
 """Parts of the names of models that search whatever they are asked."""
-_ELSEWHERE = ('"url":"http', '"image_url":"http', '"file_url":"http', '"fileUri":', '"file_uri":', '"file_data":"http')
-"""What is fetched when the call is made may be something else the next time."""
+_ELSEWHERE = re.compile(
+    r'"(?:url|image_url|file_url|file_data)":"http|"(?:fileUri|file_uri)":|"citations":\{"enabled":true'
+)
+"""What is fetched when the call is made may be something else the next time; so may what is cited."""
 
 
 def off_for(x: Exchange, rules: Cache) -> str | None:
@@ -95,7 +98,7 @@ def _served(dialect: str, tool: Any) -> bool:
 
 def refers_elsewhere(canonical: str) -> bool:
     """Does the request (compact JSON) name something that is fetched from elsewhere, or ask for citations?"""
-    return any(mark in canonical for mark in _ELSEWHERE) or '"citations":{"enabled":true' in canonical
+    return _ELSEWHERE.search(canonical) is not None
 
 
 def keepable(x: Exchange, rules: Cache) -> bool:

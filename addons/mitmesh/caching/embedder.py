@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
+from mitmesh.caching.lane import Busy, Lane
+from mitmesh.caching.meaning import EmbedderError
 from mitmesh.caching.subject import subject
 
 MODEL = Path(__file__).parents[1] / "data" / "embedder"
@@ -20,10 +21,6 @@ CHARACTERS = 8_192
 """No text of more is worth tokenising to learn that it is too long."""
 WAITING = 64
 """Texts that may wait for the thread, about a quarter of a second's work; one more is a miss."""
-
-
-class EmbedderError(Exception):
-    """The model cannot be loaded; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +43,16 @@ class Embedder:
 
     def __init__(self, model: Path = MODEL, waiting: int = WAITING) -> None:
         self._model, self._most = model, waiting
-        self._waiting = 0
-        self._thread: ThreadPoolExecutor | None = None
+        self._lane: Lane | None = None
         self._failed = ""
         self._session: onnxruntime.InferenceSession
         self._tokenizer: Tokenizer
 
     async def start(self) -> None:
         """Load the model. Raises EmbedderError where it is not there or damaged."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedder")
+        self._lane = Lane("embedder", self._most)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._load)
+            await self._lane.run(self._load)
         except Exception as error:  # both libraries raise bare Exception
             await self.stop()
             raise EmbedderError(
@@ -77,15 +73,12 @@ class Embedder:
     async def embed(self, text: str) -> Embedding | None:
         """The vector of what the text is about (subject.py). None: longer than the model reads, too many are waiting,
         or it failed; never raises."""
-        if self._thread is None or self._waiting >= self._most or len(text) > CHARACTERS:
+        if self._lane is None or len(text) > CHARACTERS:
             return None
-        self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._guarded, text)
-        except RuntimeError:  # stopped meanwhile
+            return await self._lane.run(partial(self._guarded, text))
+        except Busy:
             return None
-        finally:
-            self._waiting -= 1
 
     def _guarded(self, text: str) -> Embedding | None:
         try:
@@ -103,11 +96,11 @@ class Embedder:
         return Embedding.of(np.asarray(found)[0])
 
     async def stop(self) -> None:
-        """End the thread; what waits is a miss."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.shutdown(wait=False, cancel_futures=True)
+        """End the thread."""
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            await lane.close()
 
     def health(self) -> str:
         """Empty when well, else what is wrong."""
-        return self._failed if self._thread is not None else "the embedder is not running"
+        return self._failed if self._lane is not None else "the embedder is not running"

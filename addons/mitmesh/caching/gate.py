@@ -36,7 +36,7 @@ class Judgement:
 
 @cache
 def table() -> dict[str, Any]:
-    """What was learned: `least_cosine` by shared words (1, 2, ... the last for all more), `most_unshared`."""
+    """What was learned: `least_cosine` by `step` (1, 2, ... the last for all more), and `most_unshared`."""
     found: dict[str, Any] = json.loads(GATE.read_text())
     return found
 
@@ -56,11 +56,9 @@ def _judged(asked: str, cached: str, cosine: float) -> Judgement:
         return Judgement(False, "length", 0.0)
     if why := forbidden(a, b):
         return Judgement(False, why, 0.0)
-    heavy, _, both = unshared(a, b)
-    least = required(both)
+    least = required(step(a, b))
     score = max(0.0, 1 - (1 - min(1.0, cosine)) / (1 - least) / 2)
-    near = cosine >= least and len(heavy) <= table()["most_unshared"] * (both + len(heavy))
-    return Judgement(near and both > 0, "meaning", score)
+    return Judgement(comparable(a, b) and cosine >= least, "meaning", score)
 
 
 def forbidden(a: Reading, b: Reading) -> str:
@@ -198,7 +196,26 @@ def _qualified(a: Reading, b: Reading) -> bool:
     return bool(heavy) and both + len(heavy) < SHORT
 
 
-def required(both: int) -> float:
+def comparable(a: Reading, b: Reading) -> bool:
+    """Have both enough words in common for a cosine to say anything?"""
+    heavy, _, both = unshared(a, b)
+    return step(a, b) > 0 and len(heavy) <= table()["most_unshared"] * (both + len(heavy))
+
+
+def step(a: Reading, b: Reading) -> int:
+    """How many content words both have; less two where each has one that the other has not, for what is exchanged is
+    often what was asked about: the exchange rate of a payment, of cash."""
+    heavy, _, both = unshared(a, b)
+    return both - 2 if heavy - set(a.words) and heavy - set(b.words) else both
+
+
+def required(step: int) -> float:
     """The least cosine by how many content words both have; more words shared, less is asked."""
     steps: list[float] = table()["least_cosine"]
-    return steps[min(max(both, 1), len(steps)) - 1]
+    return steps[min(max(step, 1), len(steps)) - 1]
+
+
+def least() -> float:
+    """No lower cosine will ever do."""
+    steps: list[float] = table()["least_cosine"]
+    return min(steps)

@@ -5,6 +5,7 @@ by its graph beyond, where a near vector may rarely be overlooked: a miss, never
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Protocol
 
 import numpy as np
@@ -28,7 +29,7 @@ class _Matrix:
     """Rows of signed bytes in an array that doubles."""
 
     def __init__(self, dimensions: int) -> None:
-        self._rows = np.zeros((4, dimensions), dtype=np.int8)
+        self._rows = np.zeros((1, dimensions), dtype=np.int8)  # most conversations have one
         self._ids: list[int] = []
         self._places: dict[int, int] = {}
 
@@ -126,6 +127,11 @@ class Index:
             part.remove(id)
             if not len(part):
                 del self._parts[among]
+
+    def keep(self, ids: Container[int]) -> None:
+        """Forget all others."""
+        for id in [id for id in self._among if id not in ids]:
+            self.remove(id)
 
     def search(self, vector: bytes, k: int, among: str) -> list[tuple[int, float]]:
         """At most `k` ids of the partition with their cosine, nearest first; none to a vector of zeros."""

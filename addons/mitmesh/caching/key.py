@@ -44,7 +44,8 @@ _QUERY = frozenset({"key", "$key", "access_token", "$access_token", "alt", "$alt
 _LISTS = ("messages", "input", "contents")
 # fmt: on
 
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+_encode = json.JSONEncoder(check_circular=False, sort_keys=True, separators=(",", ":")).encode
+"""The canonical text; a document that was parsed has no circles, and ASCII is written faster."""
 type Normal = Callable[[str], str]
 """Takes from a text what does not change its meaning."""
 
@@ -68,12 +69,14 @@ def key_of(
     *,
     normal: Normal | None = None,
     values: Mapping[str, str] | None = None,
+    model: str = "",
     ignored: Collection[str] = (),
 ) -> Key:
     """The key of a call (after redaction). `normal` is applied to the last user turn; with `values` (name to value of
-    what was taken out) the key has its `rest`. `ignored`: further headers that do not matter, in lower case."""
+    what was taken out) the key has its `rest`, in which `model` is what makes the vectors. `ignored`: further headers
+    that do not matter, in lower case."""
     assert x.body is not None
-    target = f"{x.target.host}:{x.target.port}" if x.target else ""
+    target = f"{x.target.proven}:{x.target.port}" if x.target else ""
     about = [tenant, policy, x.provider, target, x.dialect.name, _path(x.path), _headers(x.headers, ignored)]
     head = _encode(about)
     doc = {name: value for name, value in x.body.doc.items() if name not in NO_MATTER}
@@ -86,7 +89,7 @@ def key_of(
     rest = None
     if turn and values is not None:
         around = _encode(_with(doc, turn.path, None))
-        rest = _digest(secret, "rest", head, around, _encode(values))
+        rest = _digest(secret, "rest", model, head, around, _encode(values))
     return Key(_digest(secret, "exact", head, canonical), rest, turn.text if turn else None, canonical)
 
 

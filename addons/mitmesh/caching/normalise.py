@@ -19,6 +19,11 @@ LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
 _PASSES = 6
 """Until nothing changes; a text that takes more is compared as it is."""
+_ALWAYS = ("unicode", "whitespace")
+_ENDS = ("", " ", "\n")
+_LOOSE = ("  ", " \n", "\n\n\n", "\r\n")
+_WIDE = re.compile(r"[\u00a0\u2000-\u200a\u202f\u3000]")
+"""Spaces that are written as the one."""
 _KEPT = "\ue000"
 """Stands for a piece that stays as it is."""
 
@@ -35,6 +40,11 @@ class Normalise:
     dates: bool = False
     thousands: bool = False
     spelling: bool = False
+
+    @property
+    def rephrases(self) -> bool:
+        """Is any rule on besides the two that every text may be put through?"""
+        return any(getattr(self, name) for name in _CHANGES if name not in _ALWAYS)
 
 
 _PIECES = re.compile(
@@ -54,7 +64,7 @@ _FORM = re.compile(
 
 def normalise(text: str, rules: Normalise = Normalise()) -> str:
     """The text of the last user turn as its canonical text. Idempotent, never raises, empty only where `text` is."""
-    if len(text) > LONGEST or _KEPT in text:
+    if len(text) > LONGEST or _KEPT in text or (not rules.rephrases and _tidy(text)):
         return text
     now = text
     for _ in range(_PASSES):
@@ -62,6 +72,15 @@ def normalise(text: str, rules: Normalise = Normalise()) -> str:
         if now == before:
             return now if now.strip() else text
     return text
+
+
+def _tidy(text: str) -> bool:
+    """Has `unicode` or `whitespace` nothing to do? Most texts are so, and this takes a hundredth of the time."""
+    if not (text.isascii() or (unicodedata.is_normalized("NFC", text) and not _WIDE.search(text))):
+        return False
+    return not (
+        text[:1] in _ENDS or text[-1:] in _ENDS or any(each in text for each in ("  ", " \n", "\n\n\n", "\r\n"))
+    )
 
 
 def _once(text: str, rules: Normalise) -> str:
@@ -77,9 +96,9 @@ def _once(text: str, rules: Normalise) -> str:
         return _KEPT
 
     prose = _PIECES.sub(keep, text)
-    plain = not _FORM.search(prose)
+    plain = rules.rephrases and not _FORM.search(prose)
     for name, change in _CHANGES.items():
-        if getattr(rules, name) and (plain or name in ("unicode", "whitespace")):
+        if getattr(rules, name) and (plain or name in _ALWAYS):
             prose = change(prose)
     parts = prose.split(_KEPT)
     if len(parts) != len(pieces) + 1 or not prose.strip():
@@ -94,7 +113,7 @@ def _composed(prose: str) -> str:
 
 def _spaced(prose: str) -> str:
     """One space between words, one empty line at most. Indentation means something and stays, tabs too."""
-    prose = re.sub(r"(?<=\S)[ \u00a0\u2000-\u200a\u202f\u3000]+(?=\S)", " ", prose)
+    prose = re.sub(rf"(?<=\S)[ {_WIDE.pattern[1:]}+(?=\S)", " ", prose)
     prose = re.sub(r"[ \u00a0]+(?=\n|\Z)", "", prose)
     prose = re.sub(r"\n{3,}", "\n\n", prose).rstrip("\n").lstrip("\n")
     return prose if re.search(r"\n[ \t]", prose) or _KEPT in prose else prose.lstrip(" \u00a0")

@@ -106,7 +106,7 @@ class Store:
     """The front, and one thread each to read and to write the file. `start` before use."""
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        self.data = data
         self.front, self.counters = Front(), Counters()
         self.rules = Cache()
         self.warning: str | None = None
@@ -118,7 +118,7 @@ class Store:
         self._files: dict[str, File] = {}
         self._complained = -COMPLAIN_SECONDS
         self.came: Callable[[], None] = lambda: None
-        """Called in the writer's thread when other workers changed the file."""
+        """Called in the writer's thread when entries came into the file, or went."""
 
     def configure(self, rules: Cache) -> None:
         """Take new limits."""
@@ -160,6 +160,13 @@ class Store:
             self.front.put(entry)
         return entry
 
+    def held(self, entry: Entry) -> Entry:
+        """The entry as it is held in memory, where it is, with the forms it was given in; from now on it is."""
+        if (known := self.front.get(entry.key)) is not None and known.exchange == entry.exchange:
+            return known
+        self.front.put(entry)
+        return entry
+
     def add(self, entry: Entry) -> None:
         """Keep an answer: here at once, in the file soon."""
         self.front.put(entry)
@@ -178,11 +185,11 @@ class Store:
 
     def _open(self) -> None:
         try:
-            make_folder(self._data)
+            make_folder(self.data)
             self.seal = Seal(self._load_key())
             for attempt in (1, 2):
                 try:
-                    self._files = {name: File(self._data, self.seal) for name in ("read", "write")}
+                    self._files = {name: File(self.data, self.seal) for name in ("read", "write")}
                     self._news(self._files["write"])
                     return
                 except sqlite3.OperationalError:
@@ -197,11 +204,11 @@ class Store:
 
     def _load_key(self) -> bytes:
         try:
-            return load_key(self._data, KEY_FILE)
+            return load_key(self.data, KEY_FILE)
         except AuditError:  # what was sealed with it cannot be opened any more
-            (self._data / KEY_FILE).unlink()
+            (self.data / KEY_FILE).unlink()
             self._set_aside(None)
-            return load_key(self._data, KEY_FILE)
+            return load_key(self.data, KEY_FILE)
 
     def _read(self, key: bytes) -> Entry | None:
         file = self._files.get("read")
@@ -210,7 +217,7 @@ class Store:
         try:
             if file.moved:
                 file.close()
-                file = self._files["read"] = File(self._data, self.seal)
+                file = self._files["read"] = File(self.data, self.seal)
             return file.get(key)
         except (OSError, sqlite3.Error) as error:
             self._trouble(error, file)
@@ -228,7 +235,7 @@ class Store:
             try:
                 if file.moved:
                     file.close()
-                    file = self._files["write"] = File(self._data, self.seal)
+                    file = self._files["write"] = File(self.data, self.seal)
                 if added or used:
                     file.write(added.values(), used)
                     self.counters.written += len(added)
@@ -236,7 +243,7 @@ class Store:
                     due = time.monotonic() + PRUNE_SECONDS
                     limits = self.rules.ttl_seconds, self.rules.most_bytes, self.rules.most_entries
                     self.counters.evicted += file.prune(int(time.time()), *limits)
-                self._news(file)
+                self._news(file, wrote=bool(added))
                 self.warning = None
             except (OSError, sqlite3.Error) as error:
                 self.counters.dropped += len(added)
@@ -258,7 +265,7 @@ class Store:
             return added, used, True
         return added, used, False
 
-    def _news(self, file: File) -> None:
+    def _news(self, file: File, *, wrote: bool = False) -> None:
         """Learn of the file's keys; where some went, forget what went with them."""
         gone, rows = file.news()
         if gone:
@@ -266,7 +273,7 @@ class Store:
             self._loop.call_soon_threadsafe(self.front.keep, lambda key: _short(key) in known)
         else:
             self._known.update(_short(key) for _, key in rows)
-        if gone or rows:
+        if gone or rows or wrote:
             self.came()
 
     def _trouble(self, error: Exception, file: File) -> None:
@@ -277,7 +284,7 @@ class Store:
         self._failed(f"{FILE} cannot be used ({error if isinstance(error, sqlite3.Error) else type(error).__name__})")
 
     def _set_aside(self, file: File | None) -> None:
-        set_aside(self._data, file.inode if file else None)
+        set_aside(self.data, file.inode if file else None)
         self.counters.set_aside += 1
         log.warning("mitmesh: %s was damaged and is set aside as %s.damaged; the cache begins anew", FILE, FILE)
 

@@ -73,6 +73,7 @@ def summary(file: File, data: Path) -> dict[str, Any]:
         "hit_rate": hits / asked if asked else None,
         "saved_microusd": {row["layer"]: row["saved"] for row in calls if row["layer"] in ("exact", "semantic")},
         "vendor_saved_microusd": sum(row["vendor_saved"] for row in calls),
+        "vendor_by_rule_microusd": sum(row["by_rule"] for row in calls),
     }
 
 
@@ -156,7 +157,8 @@ def _lines(said: dict[str, Any]) -> list[str]:
     return [
         f"hit rate  {rate}{f' ({counts})' if counts else ''}, in what the audit still has",
         f"saved     {_usd(sum(saved.values()))}{f' ({layers})' if len(saved) > 1 else ''};"
-        f" by providers' own prompt caches {_usd(said['vendor_saved_microusd'])}",
+        f" by providers' own prompt caches {_usd(said['vendor_saved_microusd'])},"
+        f" {_usd(said['vendor_by_rule_microusd'])} of it where mitmesh set the breakpoints",
         f"held      {said['entries']} entries, {said['bytes'] / 2**20:.1f} MiB",
     ]
 

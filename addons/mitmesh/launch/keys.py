@@ -53,6 +53,8 @@ def _create(file: KeyFile, options: argparse.Namespace) -> None:
     expires = int(time.time()) + int(span[1]) * _SECONDS[span[2]] if span else None
     models = tuple(filter(None, options.models.split(",")))
     what: dict[str, Any] = {name: getattr(options, name) for name in ("team", "user", "tier", "note")}
+    if odd := [name for name, said in what.items() if said and not said.isprintable()]:
+        sys.exit(f"mitmesh: --{odd[0]} may have printable characters only")
     key, text = file.create(scopes=scopes, models=models, expires=expires, **what)
     sys.stderr.write(f"{key.id} for {_whose(key)}; the key is shown this once:\n")
     sys.stdout.write(text + "\n")

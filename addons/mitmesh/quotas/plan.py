@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -133,10 +133,12 @@ def tariff_of(x: Exchange) -> Tariff | None:
 
 @dataclass(slots=True, frozen=True)
 class Need:
-    """Tokens: of the prompt, and of the output that is set aside."""
+    """Tokens: of the prompt, of the output that is set aside, and of those of the prompt that may be written to the
+    provider's own cache, which costs more than plain input."""
 
     prompt: int
     output: int
+    written: int = 0
 
 
 def wants(found: Sequence[Match], need: Need, tariff: Tariff | None) -> list[Want]:
@@ -150,7 +152,7 @@ def more(found: Sequence[Match], need: Need, tokens: int, tariff: Tariff | None)
     for match in found:
         if match.unit in ("tokens", "dollars"):
             before = sum(_amounts(match.unit, need, tariff))
-            after = sum(_amounts(match.unit, Need(need.prompt, need.output + tokens), tariff))
+            after = sum(_amounts(match.unit, replace(need, output=need.output + tokens), tariff))
             made.append(_want(match, 0, after - before))
     return made
 
@@ -168,8 +170,9 @@ def _amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
     if unit == "concurrent":
         return 0, 1
     assert tariff  # without one the tokens are counted
-    prompt = tariff.cost(Usage(prompt=need.prompt))
-    return prompt, max(0, tariff.cost(Usage(prompt=need.prompt, completion=need.output)) - prompt)
+    asked = Usage(prompt=need.prompt, cache_write_5m=need.written)
+    prompt = tariff.cost(asked)
+    return prompt, max(0, tariff.cost(replace(asked, completion=need.output)) - prompt)
 
 
 def spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mitmesh import tokens
@@ -129,7 +130,7 @@ class Stream:
                 return
             if not refused(asked, standings):
                 self._allowed += step
-                held.need = Need(held.need.prompt, held.need.output + step)
+                held.need = replace(held.need, output=held.need.output + step)
                 return
             self._full = self._tightest(asked, standings)
             step = min(step - 1, self._left(asked, standings, step))

@@ -83,12 +83,14 @@ class Output:
         try:
             target = x.upstream
             port = "" if target.port == {"https": 443, "http": 80}.get(target.scheme) else f":{target.port}"
+            host = f"[{target.host}]" if ":" in target.host else target.host
             session = await self._open()
             answer = await session.request(
                 x.method,
-                f"{target.scheme}://{target.host}{port}{x.path}",
+                f"{target.scheme}://{host}{port}{x.path}",
                 data=x.body.render(),
-                headers=_passed(x.headers) | {"accept-encoding": "identity"},
+                headers=_passed(x.headers) | {"accept-encoding": "identity", "host": f"{target.named or host}{port}"},
+                server_hostname=target.named if target.certified else None,
                 allow_redirects=False,
                 **(self._proxy.options() if self._proxy else {}),
             )
@@ -165,14 +167,14 @@ class _Look:
             raw = await _read(answer)
             body = Body(raw, json.loads(raw.decode()))
             await self.mask(body)
-        except ValueError:  # no JSON: nobody can say what is in it
+            return [head, body.render()]
+        except ValueError:  # no JSON, or none that can be written again: nobody can say what is in it
             return [Head(502), self.refusal(502, "unreadable", "The provider's answer could not be searched.")]
         except _Refused:
             said = "The answer had data that the rules do not let pass."
             return [Head(403), self.refusal(403, "personal_data", said)]
         except FinderFailed:
             return [Head(503), self.refusal(503, "stage_failed", "The answer could not be searched.")]
-        return [head, body.render()]
 
     async def mask(self, body: Body) -> None:
         """Mask what is news in a JSON answer. Raises _Refused."""

@@ -35,7 +35,7 @@ def main() -> None:
 
 def _step_back() -> None:
     """The proxy's event loop comes first: it wakes us and must not lose its processor to us for that."""
-    os.nice(5)
+    os.nice(15)
     if sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mitmesh.exchange import Mode
-from mitmesh.rules.checks import HeaderName, Word
+from mitmesh.rules.checks import HeaderName, Number, Word
 from mitmesh.rules.models import _Model
 
 
@@ -35,6 +35,70 @@ class CacheWait(_Model):
     calls: int = Field(default=100, ge=1, le=10_000, description="How many calls may wait for one answer.")
 
 
+class CacheNormalise(_Model):
+    """What makes no other call of it, in the last user turn, outside code and quotes. `unicode` and `whitespace` change
+    nothing that a model answers to. The others suit questions to an assistant, not prompts that make the user's text
+    their material (translate, proofread, count what I say) by the system prompt; where the turn itself asks about form,
+    they do nothing."""
+
+    unicode: bool = Field(default=True, description="Letters composed or not (NFC).")
+    whitespace: bool = Field(default=True, description="How many spaces and empty lines; indentation counts.")
+    markdown: bool = Field(default=False, description="Marks of emphasis and headings.")
+    politeness: bool = Field(default=False, description="Greeting, please and thanks before and after.")
+    persona: bool = Field(
+        default=False, description="A first sentence that says no more than: know the subject (`You are an expert.`)."
+    )
+    dates: bool = Field(default=False, description="How a date is written that can be read in one way only.")
+    thousands: bool = Field(default=False, description="Commas between thousands.")
+    spelling: bool = Field(default=False, description="British or American spelling of everyday words.")
+
+
+class CacheSemantic(_Model):
+    """Answers to questions that mean the same, found by a model. All but the last user turn must be equal, and the
+    values behind placeholders too; numbers, names, negation, code and the like must agree."""
+
+    enabled: bool = Field(default=False, description="Whether answers are found by meaning. `exact` must be on.")
+    least_similarity: Number = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Least cosine of both questions' vectors, where more is wanted than what was learned "
+        "(0.85 to 0.965, less where they share more words).",
+    )
+    model: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="Another sentence-transformers model than the one that is shipped: a folder, or a name it has "
+        "already. It runs in a process of its own.",
+    )
+    python: str = Field(
+        default="python3",
+        min_length=1,
+        max_length=500,
+        description="The interpreter for that process; it has sentence-transformers.",
+    )
+    seconds: Number = Field(
+        default=0.5,
+        gt=0,
+        le=10,
+        description="How long a call may be looked for by meaning before it goes on as a miss, in seconds; always less "
+        "than a tenth of limits.stage_seconds of mesh.yaml.",
+    )
+    most_entries: int = Field(
+        default=100_000,
+        ge=10,
+        le=1_000_000,
+        description="How many answers each worker can find by meaning (about 1 KB of memory each); the newest.",
+    )
+
+    @model_validator(mode="after")
+    def _alike(self) -> CacheSemantic:
+        if self.model is not None and not self.least_similarity:
+            raise ValueError("`model` needs `least_similarity`: what was learned is for the model that is shipped")
+        return self
+
+
 class Cache(_Model):
     """rules/cache.yaml: which answers are kept, for whom, and for how long."""
 
@@ -42,6 +106,16 @@ class Cache(_Model):
         default=None, description="observe only records what would have been answered; default as mesh.yaml says."
     )
     exact: bool = Field(default=True, description="Answer a call that was answered before, word for word.")
+    normalise: CacheNormalise = Field(
+        default_factory=CacheNormalise, description="Differences of form that make no other call of it."
+    )
+    semantic: CacheSemantic = Field(default_factory=CacheSemantic, description="Answers found by meaning.")
+    vendor: bool = Field(
+        default=False,
+        description="Set breakpoints (`cache_control`) of Anthropic's own prompt cache where tools, system prompt or "
+        "history come again within five minutes: at most four with the client's own, behind those, in metered calls "
+        "to Anthropic, Vertex and Azure, never in a signed one.",
+    )
     tenant: Literal["team", "namespace"] = Field(
         default="team",
         description="Who shares answers. A caller whose team (or namespace) nothing attests (a header or default does "
@@ -50,7 +124,7 @@ class Cache(_Model):
     ttl_seconds: int = Field(
         default=86_400, ge=1, le=366 * 86_400, description="How old an answer may be that is given again, in seconds."
     )
-    most_temperature: float = Field(
+    most_temperature: Number = Field(
         default=1.0,
         ge=0,
         le=2,

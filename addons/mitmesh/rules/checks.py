@@ -73,6 +73,11 @@ def _digits(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _number(value: object) -> object:
+    """YAML's numbers with a point come as text, for prices are kept to the digit (tree.py)."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", value) else value
+
+
 type HostPattern = Annotated[str, _parses(parse_pattern)]
 type Cidr = Annotated[str, _parses(parse_network)]
 type Allowed = Annotated[str, _parses(parse_allow)]
@@ -83,5 +88,6 @@ type HeaderValue = Annotated[str, _parses(_header_value)]
 type BaseUrl = Annotated[str, _parses(_base_url)]
 type KeySource = Annotated[str, _parses(_key_source)]
 type Dollars = Annotated[str, BeforeValidator(_digits), Field(pattern=r"^\d{1,9}(\.\d{1,9})?$")]
+type Number = Annotated[float, BeforeValidator(_number)]
 type PiiRegex = Annotated[str, Field(max_length=2000), _parses(_regex)]
 type Word = Annotated[str, Field(min_length=1, max_length=128)]

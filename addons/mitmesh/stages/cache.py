@@ -8,7 +8,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ from mitmesh import prices
 from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
 from mitmesh.caching.entry import Entry
 from mitmesh.caching.flights import Flight, Flights
-from mitmesh.caching.key import Key, key_of
+from mitmesh.caching.key import Key, Normal, key_of
+from mitmesh.caching.normalise import Normalise, normalise
+from mitmesh.caching.semantic import Semantic, model_of
 from mitmesh.caching.store import Store
 from mitmesh.caching.tenant import tenant_of
-from mitmesh.dialects.base import Framing, Operation
+from mitmesh.dialects.base import Framing, Kind, Operation
 from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outcome
 from mitmesh.redaction.placeholders import values_of
 from mitmesh.stage import Stage
@@ -34,8 +36,12 @@ OFF_LOOP = 200_000
 """Bytes of a request; the key of a larger one is made in a thread, for that takes more than a millisecond."""
 WRITTEN_OFF_LOOP = 32 * 1024
 """Bytes of an answer; a larger one is written as a stream in a thread."""
+LONG_TURN = 1_500
+"""Characters of a text; one that is longer is normalised in a thread."""
 PATIENCE = 0.8
 """How much of a stage's time limit a call may wait for another's answer."""
+THOUGHT = 0.1
+"""And how much for one to be found by meaning."""
 _IRRELEVANT = frozenset({"version", "prices", "egress", "identities", "quotas", "cache"})
 """Rules that cannot change what an answer says."""
 
@@ -53,25 +59,29 @@ class _State:
 
 
 class Cache(Stage):
-    """The exact layer, single flight, and what is kept. `data` is the folder of the file and its key."""
+    """The layers, single flight, and what is kept. `data` is the folder of the file and its key."""
 
     name = "cache"
 
     def __init__(self, data: Path) -> None:
         self.store, self.flights = Store(data), Flights()
+        self.semantic = Semantic(self.store)
 
     def configure(self, rules: Rules) -> None:
         """Take limits from the rules."""
         self.store.configure(rules.cache)
+        self.semantic.configure(rules.cache.semantic)
         policy_of(rules)  # so that no call waits for it
 
     async def start(self) -> None:
         """Open the file. One that cannot be opened keeps nothing from starting."""
         await self.store.start()
         self._hash = Hasher(self.store.seal.secret).hash
+        await self.semantic.start()
 
     async def stop(self) -> None:
         """Write what waits."""
+        await self.semantic.stop()
         await self.store.stop()
 
     async def request(self, x: Exchange) -> None:
@@ -83,10 +93,14 @@ class Cache(Stage):
         x.notes[self.name] = state
         state.keep = "no-store" not in asked
         x.cache = Cached(Layer.MISS)
-        if "no-cache" in asked or "no-store" in asked:
+        fresh = "no-cache" in asked or "no-store" in asked
+        if fresh:
             x.cache = Cached(Layer.MISS, reason="the client asks for a new answer")
         elif (entry := await self._exact(x, state)) is not None:
             await self._give(x, entry, Layer.EXACT)
+            return
+        if state.key.rest is not None and state.keep:
+            await self._alike(x, state, search=not fresh)
 
     async def _state(self, x: Exchange, asked: frozenset[str]) -> _State | None:
         """What is kept of a call in which the cache has a part; None, and why in `x.cache`, where it has none."""
@@ -95,7 +109,7 @@ class Cache(Stage):
             reason = "switched off by X-Mesh-Cache"
         elif not rules.exact:
             reason = "switched off by rules/cache.yaml"
-        elif any(_skipped(x, skip) for skip in rules.skip):
+        elif any(skipped(x, skip) for skip in rules.skip):
             reason = "left alone by rules/cache.yaml"
         if reason is None and (reason := off_for(x, rules)) is None:
             assert x.body
@@ -104,17 +118,25 @@ class Cache(Stage):
             if tenant is None:
                 reason = "the caller is not known"
             else:
-                large = x.request_bytes > OFF_LOOP
-                key = await asyncio.to_thread(self._key, x, tenant) if large else self._key(x, tenant)
+                normal = None if x.operation is Operation.EMBEDDINGS else normal_of(x.rules)
+                large = x.request_bytes > OFF_LOOP or (
+                    normal and any(len(text.text) > LONG_TURN for text in x.call.texts)
+                )
+                key = await asyncio.to_thread(self._key, x, tenant, normal) if large else self._key(x, tenant, normal)
                 if not refers_elsewhere(key.canonical):
                     return _State(key, tenant)
                 reason = "refers to what is fetched from elsewhere"
         x.cache = Cached(Layer.OFF, reason=reason)
         return None
 
-    def _key(self, x: Exchange, tenant: str) -> Key:
-        ignored = [name.lower() for name in x.rules.cache.ignore_headers]
-        return key_of(x, tenant, policy_of(x.rules), self.store.seal.secret, ignored=ignored)
+    def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key:
+        rules = x.rules.cache
+        meant = rules.semantic.enabled and x.operation is Operation.CHAT
+        return key_of(
+            x, tenant, policy_of(x.rules), self.store.seal.secret, normal=normal,
+            values=values_of(x) if meant else None, model=model_of(rules.semantic),
+            ignored=[name.lower() for name in rules.ignore_headers],
+        )  # fmt: skip
 
     async def _exact(self, x: Exchange, state: _State) -> Entry | None:
         """The answer to the very same call: kept, or about to come. Where there is none, this call is waited for."""
@@ -134,6 +156,22 @@ class Cache(Stage):
             state.flight = self.flights.lead(key)
         return None
 
+    async def _alike(self, x: Exchange, state: _State, *, search: bool) -> None:
+        """Give the answer to a question that means the same, if one is kept; and have the vector of this one."""
+        rules, key = x.rules.cache, state.key
+        assert key.turn is not None and key.rest is not None
+        state.vector, found = await self.semantic.ask(
+            key.turn, key.rest, rules.semantic, oldest=time.time() - rules.ttl_seconds, search=search,
+            seconds=min(rules.semantic.seconds, x.rules.mesh.limits.stage_seconds * THOUGHT),
+        )  # fmt: skip
+        if found.entry is not None:
+            if state.flight:  # whoever waits for it looks for itself
+                self.flights.end(key.exact, state.flight)
+                state.flight = None
+            await self._give(x, self.store.held(found.entry), Layer.SEMANTIC, found.similarity)
+        elif found.reason:
+            x.cache = Cached(Layer.MISS, similarity=found.similarity, reason=f"similar, but for: {found.reason}")
+
     def _fresh(self, x: Exchange, entry: Entry) -> bool:
         return time.time() - entry.created < x.rules.cache.ttl_seconds
 
@@ -143,7 +181,8 @@ class Cache(Stage):
     async def _give(self, x: Exchange, entry: Entry, layer: Layer, similarity: float | None = None) -> None:
         """Answer with an entry, or only say that it would have been."""
         age = max(0, int(time.time()) - entry.created)
-        said = f"{layer.value} hit, {age} s old, from {entry.exchange}"
+        alike = "" if similarity is None else f", similarity {similarity:.3f}"
+        said = f"{layer.value} hit{alike}, {age} s old, from {entry.exchange}"
         if self._mode(x) is Mode.OBSERVE:
             x.decide(self.name, Action.ANSWER, layer.value, said, mode=Mode.OBSERVE)
             x.cache = Cached(Layer.MISS, reason=f"only observed: {layer.value} hit")
@@ -193,22 +232,24 @@ class Cache(Stage):
         if size > x.rules.cache.entry_bytes:
             return None
         values = values_of(x) or {}
+        acts = any(part.kind is Kind.TOOL_CALL for part in x.answer.parts)  # an action is given to the same call alone
         return Entry(
             state.key.exact, x.answer, x.id, int(time.time()), state.tenant, x.provider, x.call.model or "",
-            body=body, cost=x.cost, rest=state.key.rest, turn=state.key.turn, vector=state.vector,
+            body=body, cost=x.cost, rest=state.key.rest, turn=state.key.turn, vector=None if acts else state.vector,
             user=x.identity.user, values=tuple({value_hash(self._hash, value) for value in values.values()}),
         )  # fmt: skip
 
     def health(self) -> dict[str, Any]:
         """What is held and written; a warning while the file cannot be used."""
         said: dict[str, Any] = {**self.counters()}
-        if self.store.warning:
-            said["warning"] = self.store.warning
+        if warnings := [each for each in (self.store.warning, self.semantic.health()) if each]:
+            said["warning"] = "; ".join(warnings)
         return said
 
     def counters(self) -> dict[str, float]:
-        """For metrics: entries and bytes in memory, entries known, open flights, and what the store did."""
-        done = self.store.counters
+        """For metrics: entries and bytes in memory, entries known, open flights, what the store did, and the layer that
+        finds by meaning."""
+        done, meant = self.store.counters, self.semantic.counters
         return {
             "memory_entries": len(self.store.front),
             "memory_bytes": self.store.front.size,
@@ -219,6 +260,11 @@ class Cache(Stage):
             "failures": done.failures,
             "evicted": done.evicted,
             "set_aside": done.set_aside,
+            "vectors": self.semantic.entries,
+            "semantic_up": int(self.semantic.up),
+            "semantic_failures": meant.failures,
+            "semantic_unasked": meant.unasked,
+            "semantic_unlike": meant.unlike,
         }
 
 
@@ -236,6 +282,7 @@ def vendor_saved(x: Exchange) -> int | None:
     used, model = x.usage, x.call.model
     if (
         x.cost is None
+        or x.billing not in (Billing.METERED, Billing.UNKNOWN)
         or used is None
         or model is None
         or not (used.cache_read or used.cache_write_5m + used.cache_write_1h)
@@ -259,10 +306,19 @@ def policy_of(rules: Rules) -> str:
     for field in fields(rules):
         if field.name not in _IRRELEVANT:
             digest.update(f"{field.name}\0{getattr(rules, field.name).model_dump_json()}\0".encode())
+    digest.update(rules.cache.normalise.model_dump_json().encode())  # what is another call of it
     return digest.hexdigest()[:16]
 
 
-def _skipped(x: Exchange, skip: CacheSkip) -> bool:
+@lru_cache(maxsize=8)
+def normal_of(rules: Rules) -> Normal | None:
+    """What takes from a last user turn the differences that do not count; None where all do."""
+    switches = rules.cache.normalise.model_dump()
+    return partial(normalise, rules=Normalise(**switches)) if any(switches.values()) else None
+
+
+def skipped(x: Exchange, skip: CacheSkip) -> bool:
+    """Is it a call that this rule leaves alone?"""
     who = x.identity
     known = {"team": who.team, "namespace": who.namespace, "user": who.user, "tool": who.tool, "provider": x.provider}
     if any(wanted is not None and known[name] != wanted for name, wanted in skip if name != "model"):

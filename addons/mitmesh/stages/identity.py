@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import re
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from mitmesh.attest import Rejected
 from mitmesh.attest.allowed import in_scope, may_use, rule_for
@@ -17,7 +15,7 @@ from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import PREFIX, Key, KeyRing
 from mitmesh.attest.keysets import KeySets
 from mitmesh.attest.kubernetes import PodWatch
-from mitmesh.billing import CREDENTIALS
+from mitmesh.attest.shown import bearer, password, take_claims, take_shown
 from mitmesh.exchange import Mode
 from mitmesh.identities import networks
 from mitmesh.kernel import user_name
@@ -26,22 +24,15 @@ from mitmesh.stage import Stage
 from mitmesh.useragent import tool_of
 
 if TYPE_CHECKING:
-    from mitmesh.dialects.base import Headers
     from mitmesh.exchange import Exchange
     from mitmesh.kernel import Caller
     from mitmesh.rules import Rules
     from mitmesh.rules.identities import Kubernetes
 
-_CLAIM = re.compile(r"[\x21-\x2b\x2d-\x7e](?:[\x20-\x2b\x2d-\x7e]{0,126}[\x21-\x2b\x2d-\x7e])?")
-"""Printable ASCII of at most 128 characters. No comma: repeated headers arrive joined by one, and the first of them
-may be the client's own, sent to stand before the one its gateway adds."""
-
 MOST_USERS = 1024
 """Names of users that are remembered."""
 TOKEN = "x-mesh-token"
 """A header for a token of the company's, where Authorization is the provider's."""
-
-_PREFIXES = ("x-mesh-", "x-agentmesh-")
 
 
 class Identity(Stage):
@@ -80,8 +71,8 @@ class Identity(Stage):
         await self._changing
 
     async def stop(self) -> None:
-        """Let go of the file of keys and of the cluster."""
-        await self.keys.stop()
+        """Let go of the file of keys, of issuers and of the cluster."""
+        await asyncio.gather(self.keys.stop(), self.keysets.stop())
         if self._changing:
             await self._watch(None, self._changing)
 
@@ -111,7 +102,7 @@ class Identity(Stage):
         token = x.headers.pop(TOKEN, None)
         claims = take_claims(x.headers)
         try:
-            key = await self._credentials(x, token)
+            keys = await self._credentials(x, token)
         except Rejected as error:
             # Enforced whatever the mode: who shows a false credential is nobody.
             said = f"Your credential was not accepted: {error}. Get a new one, or leave it out."
@@ -124,59 +115,61 @@ class Identity(Stage):
         if agent and who.tool is None:
             tool, version = tool_of(agent)
             who.attest("user_agent", tool=tool, tool_version=version)
-        self._judge(x, key)
+        self._judge(x, keys)
 
-    async def _credentials(self, x: Exchange, token: str | None) -> Key | None:
+    async def _credentials(self, x: Exchange, token: str | None) -> list[Key]:
         """Certificate, tokens, keys and proxy credentials, in this order; raises Rejected for one that does not hold.
-        Returns the virtual key that was shown in a provider's key's place."""
+        Returns the virtual keys that were shown: what each of them may, holds."""
         who = x.identity
         if self._certificates and x.certificates:
             named = self._certificates.find(x.certificates, int(time.time()) // 3600)
             if named:
                 who.attest("certificate", **named.model_dump(exclude={"name"}))
-        bearer = _bearer(x.headers.get("authorization"))
-        if token is None and bearer and self.tokens.is_ours(bearer):
-            token = bearer
-            del x.headers["authorization"]
-            x.credential = None
-        if token is not None:
-            await self._token(x, token, "jwt")
-        key = self._virtual_key(x)
-        await self._proxy(x)
-        return key
+        instead = self._instead_of_key(x, self.tokens.is_ours, "tokens")
+        for each in filter(None, (token, instead)):
+            await self._token(x, each, "jwt")
+        keys = []
+        if text := self._instead_of_key(x, _is_key, "virtual keys"):
+            keys.append(self._key(x, text, "key"))
+        if key := await self._proxy(x):
+            keys.append(key)
+        return keys
 
     async def _token(self, x: Exchange, token: str, source: str) -> None:
         claimed = await self.tokens.verify(token)
         x.identity.attest(source, team=claimed.team, user=claimed.user, tier=claimed.tier)
         x.identity.take_roles(source, claimed.roles)
 
-    def _virtual_key(self, x: Exchange) -> Key | None:
-        """The virtual key in the place of a provider's, taken out: the route puts the provider's own there."""
-        x.path, shown = take_keys(x.headers, x.path)
-        if not shown:
-            return None
-        found = {self.keys.find(text) for text in shown}
-        if len(found) > 1:
-            raise Rejected("it has two virtual keys")
-        key = found.pop()
-        x.credential, x.wants_key = None, True
-        x.identity.attest("key", key=key.id, team=key.team, user=key.user, tier=key.tier)
+    def _key(self, x: Exchange, text: str, source: str) -> Key:
+        key = self.keys.find(text)
+        x.identity.attest(source, key=key.id, team=key.team, user=key.user, tier=key.tier)
         return key
 
-    async def _proxy(self, x: Exchange) -> None:
-        """What the client told the proxy of itself, for this call or for its connection."""
+    def _instead_of_key(self, x: Exchange, ours: Callable[[str], bool], what: str) -> str | None:
+        """A credential of ours in the place of a provider's key, taken out: the route puts the provider's own there.
+        Whatever looks like one is one, so that none leaves for a provider."""
+        x.path, shown = take_shown(x.headers, x.path, ours)
+        if len(set(shown)) > 1:
+            raise Rejected(f"it has two {what}")
+        if not shown:
+            return None
+        x.credential, x.wants_key = None, True
+        return shown[0]
+
+    async def _proxy(self, x: Exchange) -> Key | None:
+        """What the client told the proxy of itself, for this call or for its connection; the virtual key, if that."""
         x.headers.pop("proxy-authorization", None)
         shown = x.proxy_credential
         if not shown:
-            return
-        password, token = _password(shown), _bearer(shown)
+            return None
+        secret, token = password(shown), bearer(shown)
         if token:
             await self._token(x, token, "proxy")
-        elif password and password.startswith(PREFIX):
-            key = self.keys.find(password)
-            x.identity.attest("proxy", key=key.id, team=key.team, user=key.user, tier=key.tier)
+        elif secret and _is_key(secret):
+            return self._key(x, secret, "proxy")
         elif x.rules.identities.proxy_credentials == "required":
             raise Rejected("Proxy-Authorization must be a virtual key as the password, or a token as Bearer")
+        return None
 
     async def login(self, header: str | None, rules: Rules) -> str | None:
         """May who shows this Proxy-Authorization (None: nothing) have a connection? None, or why not."""
@@ -184,19 +177,19 @@ class Identity(Stage):
         if header is None:
             wanted = "this proxy wants credentials: a virtual key as the password, or a token as Bearer"
             return wanted if required else None
-        password, token = _password(header), _bearer(header)
+        secret, token = password(header), bearer(header)
         try:
             if token:
                 await self.tokens.verify(token)
-            elif password and password.startswith(PREFIX):
-                self.keys.find(password)
+            elif secret and _is_key(secret):
+                self.keys.find(secret)
             elif required:
                 return "these are no credentials of mitmesh's: a virtual key as the password, or a token as Bearer"
         except Rejected as error:
             return str(error)
         return None
 
-    def _judge(self, x: Exchange, key: Key | None) -> None:
+    def _judge(self, x: Exchange, keys: Sequence[Key]) -> None:
         """May they, at all, ask for this?"""
         who, rules = x.identity, x.rules.identities
         if not (who.team or who.user):
@@ -210,12 +203,13 @@ class Identity(Stage):
             whose = f"Team {who.team!r} may" if rule.team else "Callers here may"
             said = f"{whose} not use this model. Ask for another, or have rules/identities.yaml allow it."
             x.refuse(self.name, rule.id, said, type="model_not_allowed", **({"mode": rule.mode} if rule.mode else {}))
-        if key and not in_scope(operation, key):
-            said = f"This virtual key is not for {operation.value} calls."
-            x.refuse(self.name, "key.scope", said, type="key_scope", mode=Mode.ENFORCE)
-        elif key and not may_use(model, operation, key.models):
-            said = "This virtual key is not for that model."
-            x.refuse(self.name, "key.model", said, type="model_not_allowed", mode=Mode.ENFORCE)
+        for key in keys:
+            if not in_scope(operation, key):
+                said = f"This virtual key is not for {operation.value} calls."
+                x.refuse(self.name, "key.scope", said, type="key_scope", mode=Mode.ENFORCE)
+            elif not may_use(model, operation, key.models):
+                said = "This virtual key is not for that model."
+                x.refuse(self.name, "key.model", said, type="model_not_allowed", mode=Mode.ENFORCE)
 
     async def _attested(self, caller: Caller) -> dict[str, str | None]:
         """What the kernel says, as fields of an identity."""
@@ -243,50 +237,5 @@ class Identity(Stage):
         return said
 
 
-def take_claims(headers: Headers) -> dict[str, str]:
-    """Remove all X-Mesh-* and X-AgentMesh-* headers; returns the well-formed ones by what follows the prefix, in lower
-    case. X-Mesh-* comes before its alias; a malformed one counts as absent."""
-    found = [name for name in headers if name[:2] in ("x-", "X-") and name.lower().startswith(_PREFIXES)]
-    if not found:
-        return {}
-    claims: dict[str, str] = {}
-    for name in sorted(found, key=lambda name: name.lower().startswith(_PREFIXES[1])):
-        value = headers.pop(name, None)
-        if value is not None and _CLAIM.fullmatch(value):
-            claims.setdefault(name.lower().partition("mesh-")[2], value)
-    return claims
-
-
-def take_keys(headers: Headers, path: str) -> tuple[str, list[str]]:
-    """Remove virtual keys from where providers' keys are: what is left of the path, and the keys. Whatever begins like
-    one is one, so that none leaves for a provider."""
-    shown = []
-    for name in CREDENTIALS:
-        value = (headers.get(name) or "").rpartition(" ")[2]
-        if value.startswith(PREFIX):
-            shown.append(value)
-            del headers[name]
-    if PREFIX in path and (url := urlsplit(path)).query:
-        given = parse_qsl(url.query, keep_blank_values=True)
-        kept = [(name, value) for name, value in given if not value.startswith(PREFIX)]
-        shown += [value for _, value in given if value.startswith(PREFIX)]
-        if len(kept) < len(given):
-            path = url._replace(query=urlencode(kept)).geturl()
-    return path, shown
-
-
-def _bearer(header: str | None) -> str | None:
-    kind, _, token = (header or "").strip().partition(" ")
-    return token.strip() or None if kind.lower() == "bearer" else None
-
-
-def _password(header: str) -> str | None:
-    """The password of Basic credentials; clients that have only one field send the key as the name."""
-    kind, _, value = header.strip().partition(" ")
-    if kind.lower() != "basic":
-        return None
-    try:
-        name, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-    except ValueError:
-        return None
-    return name if name.startswith(PREFIX) else password
+def _is_key(text: str) -> bool:
+    return text.startswith(PREFIX)

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from mitmesh import prices
+from mitmesh.caching.prompt_cache import were_set
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.exchange import Billing
 from mitmesh.series import NONE, OTHER, Bounded, Series
@@ -44,7 +45,7 @@ _ENDPOINTS = {
 }
 
 
-_HELD = frozenset({"entries", "memory_entries", "memory_bytes", "flights", "vectors"})
+_HELD = frozenset({"entries", "memory_entries", "memory_bytes", "flights", "vectors", "semantic_up"})
 """What the cache holds now, of its numbers; the others only grow."""
 
 
@@ -122,6 +123,7 @@ class Metrics(Stage):
         self._lookups = self._counter("mesh_cache_lookups", _LOOKUPS_HELP, "result")
         self._hits = self._counter("mesh_cache_hits", "Calls answered from the cache.", "layer")
         self._saved = self._counter("mesh_cache_saved_usd", "Dollars that cached answers had cost before.", "layer")
+        self._vendor = Gauge("mesh_cache_vendor_saved_usd", _VENDOR_HELP, ["breakpoints"], registry=self.registry)
         self._stages = Series(self._histogram("mesh_stage_seconds", _STAGES_HELP, _STAGE_SECONDS, "stage"))
         self._duration = self._histogram("mesh_request_duration_seconds", "From request to end.", _SECONDS)
         self._first = self._histogram("mesh_first_token_seconds", "From request to first token.", _SECONDS)
@@ -142,6 +144,8 @@ class Metrics(Stage):
         self._time(x)
         if x.cache is not None:
             self._cached(x.cache)
+        if x.vendor_saved is not None:
+            self._vendor.labels("mitmesh" if were_set(x) else "other").inc(x.vendor_saved / 1_000_000)
         if x.usage is not None:
             self._usage(x, namespace, x.usage)
 
@@ -205,6 +209,7 @@ class Metrics(Stage):
 
 
 _LOOKUPS_HELP = "Calls by what the cache had for them: exact, semantic, miss, off."
+_VENDOR_HELP = "Dollars that providers' own prompt caches saved, less what writing cost, by who set breakpoints."
 _STAGES_HELP = "Seconds each stage took before a call left."
 _TOKENS_HELP = "Tokens; prompt has the cache's reads and writes in it, completion the reasoning."
 _COST_HELP = "Dollars of calls that are or may be metered; not of plans, not of local models."

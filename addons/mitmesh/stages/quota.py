@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mitmesh.caching.prompt_cache import may_set
 from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
 from mitmesh.quotas import plan, words
@@ -136,7 +137,7 @@ class Quota(Stage):
         output *= x.dialect.choices(doc)
         if x.framing is not Framing.NONE and rules.stream_first:
             output = min(output, rules.stream_first)
-        return Need(prompt, output)
+        return Need(prompt, output, prompt if may_set(x) else 0)
 
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
         if not x.body or not _binding(found) or is_signed(x.headers) or UNCAPPED in x.path:

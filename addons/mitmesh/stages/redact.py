@@ -185,7 +185,7 @@ class Redact(Stage):
         reason = "no credentials to sign it again are configured (`signing` in rules/pii.yaml)"
         if (key := credentials(x.rules.pii.signing)) and x.body and x.target:
             port = {"https": 443, "http": 80}.get(x.target.scheme) == x.target.port
-            host = x.headers.get("host") or (x.target.host if port else f"{x.target.host}:{x.target.port}")
+            host = x.headers.get("host") or (x.target.name if port else f"{x.target.name}:{x.target.port}")
             try:
                 body = x.body.render()
                 x.headers.update(sign(x.method, host, x.path, x.headers, body, key, datetime.now(UTC)))

@@ -139,7 +139,10 @@ def _put_key(x: Exchange, name: str, key: str) -> None:
 
 def _is_at(provider: Provider, target: Target) -> bool:
     scheme, host, port, _ = _split(provider.base_url)
-    return (scheme, host, port) == (target.scheme, target.host, target.port) and provider.api_key not in (None, "none")
+    return (scheme, host, port) == (target.scheme, target.proven, target.port) and provider.api_key not in (
+        None,
+        "none",
+    )
 
 
 def configured_key(provider: Provider) -> str | None:

@@ -45,11 +45,14 @@ def totals(data: Path, by: Literal["day", "team", "model"], since: str = "") -> 
 
 
 def cached(data: Path) -> list[Record]:
-    """Calls by what the cache had for them (`layer`), what that `saved`, and what providers' own caches did
-    (`vendor_saved`), in micro-dollars."""
+    """Calls by what the cache had for them (`layer`), what that `saved`, what providers' own caches did
+    (`vendor_saved`), and of that, what they did in calls in which we set breakpoints (`by_rule`), in micro-dollars."""
     sql = (
         "select cache as layer, count(*) as calls, coalesce(sum(cache_saved_microusd), 0) as saved,"
-        " coalesce(sum(vendor_saved_microusd), 0) as vendor_saved from exchanges where cache is not null group by 1"
+        " coalesce(sum(vendor_saved_microusd), 0) as vendor_saved,"
+        " coalesce(sum(case when exists (select 1 from verdicts where exchange = exchanges.id and stage = 'vendor'"
+        " and mode = 'enforce') then vendor_saved_microusd end), 0) as by_rule"
+        " from exchanges where cache is not null group by 1"
     )
     with closing(read_only(data / AUDIT)) as db:
         return list(db.query(sql))

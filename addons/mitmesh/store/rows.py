@@ -64,7 +64,7 @@ def request_columns(x: Exchange, hasher: Hasher) -> Row:
         x.id, stamp(x.started), who.team, who.user, short(who.tool), short(who.tool_version), who.namespace,
         who.service_account, who.pod, who.process, who.key, who.tier, who.owner, _sources(tuple(who.sources.items())),
         short(call.session), x.client, short(x.headers.get("user-agent")), account, credential, x.via, x.provider,
-        x.target.host if x.target else None, short(call.model), call.operation.value, x.dialect.name, call.stream,
+        x.target.name if x.target else None, short(call.model), call.operation.value, x.dialect.name, call.stream,
         short(call.history_at_provider), x.request_bytes, unread, x.inspected.value, short(x.traceparent),
         x.rules.version,
     )  # fmt: skip

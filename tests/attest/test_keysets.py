@@ -1,0 +1,162 @@
+"""Issuers' keys over HTTPS, from a server of ours with a CA of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from joserfc.jwk import ECKey
+
+from e2e.certs import Authority, make_authority
+from mitmesh.attest.keysets import AGAIN, LARGEST, OLD, STALE, KeySets, KeysUnavailable
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Issuer:
+    """Serves whatever `text` and `status` say, and counts how often it was asked; `hang` makes it answer nothing."""
+
+    def __init__(self) -> None:
+        self.text, self.status, self.asked, self.hang, self.url = "", 200, 0, False, ""
+
+    def has(self, *keys: Any) -> None:
+        """Let these be its keys."""
+        self.text = json.dumps({"keys": [key.as_dict(private=False) for key in keys]})
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """Whatever it is to say."""
+        self.asked += 1
+        if self.hang:
+            await asyncio.sleep(60)
+        headers = {"location": f"{self.url}/elsewhere"} if self.status == 302 else {}
+        return web.Response(text=self.text, status=self.status, headers=headers)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return make_authority(tmp_path_factory.mktemp("issuer"), ["127.0.0.1"])
+
+
+@pytest.fixture
+async def server(authority: Authority) -> AsyncIterator[Issuer]:
+    issuer = Issuer()
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", issuer.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=authority.server_context(["http/1.1"]))
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    issuer.url = f"https://{host}:{port}"
+    yield issuer
+    await runner.cleanup()
+
+
+def key(kid: str) -> ECKey:
+    return ECKey.generate_key("P-256", {"kid": kid})
+
+
+def held(authority: Authority, issuer: Issuer, clock: Clock) -> tuple[KeySets, str]:
+    source = f"{issuer.url}/jwks.json"
+    keysets = KeySets(str(authority.ca), clock)
+    keysets.configure([source])
+    return keysets, source
+
+
+def kids(keys: Any) -> list[str]:
+    return [each.kid for each in keys.keys]
+
+
+async def test_over_https(authority: Authority, server: Issuer) -> None:
+    """They are read once and kept; where one is missing they are read again, at most every AGAIN seconds."""
+    clock = Clock()
+    keysets, source = held(authority, server, clock)
+    server.has(key("a"))
+    first = await keysets.get(source)
+    assert kids(first) == ["a"] and await keysets.get(source) is first and server.asked == 1
+    server.has(key("b"))
+    assert await keysets.get(source, anew=True) is first and server.asked == 1
+    clock.now = AGAIN + 1
+    assert kids(await keysets.get(source, anew=True)) == ["b"] and server.asked == 2
+
+
+async def test_a_large_set(authority: Authority, server: Issuer) -> None:
+    """It comes in several pieces."""
+    keysets, source = held(authority, server, Clock())
+    server.has(*[key(f"{n:04}" * 20) for n in range(500)])
+    assert 100_000 < len(server.text) < LARGEST and len(kids(await keysets.get(source))) == 500
+
+
+async def test_a_key_that_was_withdrawn(authority: Authority, server: Issuer) -> None:
+    """After OLD seconds they are read in the background: no call waits for it, and then the key is gone."""
+    clock = Clock()
+    keysets, source = held(authority, server, clock)
+    server.has(key("a"), key("b"))
+    before = await keysets.get(source)
+    server.has(key("b"))
+    clock.now = OLD + 1
+    assert await keysets.get(source) is before
+    async with asyncio.timeout(10):
+        while kids(await keysets.get(source)) != ["b"]:
+            await asyncio.sleep(0.01)
+    assert server.asked == 2
+
+
+async def test_an_issuer_that_hangs_keeps_nobody_waiting(authority: Authority, server: Issuer) -> None:
+    """The keys that are known serve meanwhile, for a day."""
+    clock = Clock()
+    keysets, source = held(authority, server, clock)
+    server.has(key("a"))
+    before = await keysets.get(source)
+    server.hang = True
+    clock.now = OLD + 1
+    async with asyncio.timeout(2):
+        for _ in range(5):
+            assert await keysets.get(source) is before
+    clock.now = STALE + 1
+    with pytest.raises(KeysUnavailable):
+        await keysets.get(source)
+    await keysets.stop()
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "why"),
+    [
+        (500, "", "HTTP 500"),
+        (302, "", "HTTP 302"),
+        (200, "<html>", "cannot be read"),
+        (200, '{"keys": []}', "no key that signs"),
+        (200, '{"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}', "no key that signs"),
+        (200, " " * (LARGEST + 1), f"more than {LARGEST} bytes"),
+    ],
+)
+async def test_what_is_no_key_set(authority: Authority, server: Issuer, status: int, text: str, why: str) -> None:
+    """Nobody is believed by it, and health says what is wrong."""
+    keysets, source = held(authority, server, Clock())
+    server.status, server.text = status, text
+    with pytest.raises(KeysUnavailable, match=why):
+        await keysets.get(source)
+    assert why in keysets.health()[source]
+
+
+async def test_a_server_that_nobody_vouches_for(server: Issuer) -> None:
+    """Its certificate must be of a CA that is trusted."""
+    source = f"{server.url}/jwks.json"
+    keysets = KeySets()
+    keysets.configure([source])
+    server.has(key("a"))
+    with pytest.raises(KeysUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+        await keysets.get(source)
+    assert server.asked == 0
