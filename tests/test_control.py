@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -95,3 +96,16 @@ async def test_the_proxys_setting_for_browsers() -> None:
     finally:
         for control in (with_pac, without):
             await control.stop()
+
+
+@pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", b"junk\r\n\r\n"])
+async def test_what_is_no_request_is_no_traceback(
+    request_: bytes, control: Control, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is answered 400, and the log stays as it was."""
+    host, _, port = control.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(request_)
+    assert b" 400 " in await reader.readline()
+    writer.close()
+    assert caplog.text == ""

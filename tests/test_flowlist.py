@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from mitmproxy import contentviews
 from mitmproxy.contentviews import Metadata
-from mitmproxy.test import tflow
+from mitmproxy.test import taddons, tflow
 
 from audits import answered, exchange
 from mitmesh import flowlist
@@ -86,13 +87,30 @@ def test_an_answer(data: bytes, shown: str) -> None:
     assert viewed(data, answer=True) == shown
 
 
-@pytest.mark.parametrize("data", [b"", b"junk", b"[]", b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"junk", b"[]", b"\xff", b'{"messages": [', b"[" * 100_000])
 def test_what_is_none_is_not_ours(data: bytes) -> None:
-    """Flows that we do not govern are left to other views; a body that cannot be read is a ValueError, nothing else."""
+    """Flows that we do not govern are left to other views; a body that cannot be read is shown as it is, and why."""
     flow = tflow.tflow()
-    assert flowlist.Conversation().render_priority(b"x", Metadata(flow=flow, http_message=flow.request)) < 0
-    with pytest.raises(ValueError):
-        flowlist.Conversation().prettify(data, Metadata(flow=flow, http_message=flow.request))
+    view, metadata = flowlist.Conversation(), Metadata(flow=flow, http_message=flow.request)
+    assert view.render_priority(b"x", metadata) < 0
+    body = data.decode("utf-8", "replace")
+    assert view.prettify(data, metadata) == f"(no LLM call that mitmesh governs)\n\n{body}"
     flow.metadata[flowlist.DIALECT] = "openai_chat"
-    with pytest.raises(ValueError):
-        flowlist.Conversation().prettify(data, Metadata(flow=flow, http_message=flow.request))
+    assert view.prettify(data, metadata) == f"(cannot be read as openai_chat)\n\n{body}"
+
+
+def test_a_streamed_answer_is_shown_in_its_own_view() -> None:
+    """mitmproxy keeps nothing of a stream, and would say that the content is missing."""
+    flow, told = tflow.tflow(resp=True), []
+    flow.request.content = b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}]}'
+    assert flow.response
+    flow.response.raw_content = None
+    x = answered(exchange())
+    flowlist.install(told.append)(flow, x)
+    assert told == [flow]
+    flow.metadata[flowlist.DIALECT] = "openai_chat"  # the exchange's own is a stand-in
+    with taddons.context():
+        shown = contentviews.prettify_message(flow.response, flow)
+        assert shown.view_name == "LLM conversation", shown
+        assert "── assistant ──" in shown.text
+        assert shown.text in contentviews.prettify_message(flow.request, flow).text

@@ -33,6 +33,7 @@ KEY = "c4n4ry-KEY_value.1"
         f"Set-Cookie: session={KEY}; Path=/",
         f"bearer {KEY}",
         f"https://user:{KEY}@host/path",
+        f"upstream:http://user:{KEY}@proxy:3128",
         f"Client closed connection before completing request headers: b'POST / HTTP/1.1\\r\\nX-Own: {KEY}'",
         f'Bad HTTP request line: b"it\'s {KEY}"',
         f"(b'authorization', b'{KEY}')",
@@ -62,6 +63,8 @@ def test_credentials_go(line: str) -> None:
         "rules/mesh.yaml:4: limits.body_bytes: must be greater than or equal to 1048576; found '200000'",
         "stage cache failed in request: ValueError at cache.py:12",
         "http://127.0.0.1:8080",
+        "upstream:http://127.0.0.1:8082@8080 failed to listen",
+        "Try `--mode upstream:http://proxy.corp.example:3128@127.0.0.1:8082`.",
         "task-runner sk- pk_ monkey=3 web'site",
     ],
 )
@@ -113,3 +116,15 @@ def test_every_logger(caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 3
     assert KEY not in caplog.text
     assert "ValueError" in caplog.text and "test_logscrub.py" in caplog.text
+
+
+@pytest.mark.usefixtures("installed")
+def test_mitmwebs_login_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    """The one credential that is meant for the person at the terminal; nothing else in its place, from nobody else."""
+    line = "Web server listening at http://127.0.0.1:8081/?token=0123abcd"
+    with caplog.at_level(logging.DEBUG):
+        logging.getLogger("mitmproxy.tools.web.master").info("%s", line)
+        logging.getLogger("mitmproxy.tools.web.master").info("%s", line + f" token=x ?key={KEY}")
+        logging.getLogger("someone.else").info("%s", line)
+    assert [record.getMessage().endswith("=0123abcd") for record in caplog.records] == [True, False, False]
+    assert KEY not in caplog.text

@@ -14,7 +14,7 @@ from mitmesh.launch.__main__ import parser
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file())
-TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "grep", "rm", "sed", "sleep", "tail")
+TOOLS = ("bash", "cat", "cmp", "cp", "dirname", "env", "grep", "readlink", "rm", "sed", "sleep", "tail")
 NO_PYTHON = (
     "mitmesh: no Python 3.12, 3.13 or 3.14 that can make a virtual environment: "
     "install one (with its venv module) or uv\n"
@@ -43,6 +43,16 @@ def test_help_needs_no_set_up(machine: "Machine", script: Path, flag: str) -> No
     assert shown.stdout.startswith(f"Usage: scripts/{script.name}")
     assert 2 < len(shown.stdout.splitlines()) < 20
     assert not (machine.tree / ".venv").exists()
+
+
+def test_a_script_works_through_a_link(tmp_path: Path) -> None:
+    """A link in ~/bin leads to the project, and not to the folder above itself."""
+    (tmp_path / "exec").symlink_to(ROOT / "scripts" / "exec")
+    environ = {**os.environ, "MITMESH_HOME": str(tmp_path / "none")}
+    done = subprocess.run([tmp_path / "exec", "--", "true"], env=environ, capture_output=True, text=True)
+    assert "start scripts/run" in done.stderr
+    for script in SCRIPTS:
+        assert 'dirname "${BASH_SOURCE' not in script.read_text(), script.name
 
 
 def test_help_of_run_lists_every_option() -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+log = logging.getLogger(__name__)
+log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))
+"""aiohttp's own words, without a traceback for each request that is none (a header of 70 kB): it is answered 400."""
 
 type Health = Callable[[], dict[str, Any]]
 type Metrics = Callable[[], tuple[bytes, str]] | None
@@ -37,7 +43,7 @@ class Control:
         app.router.add_get("/proxy.pac", self._say_pac)
         if self._more:
             self._more(app)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, logger=log)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port, shutdown_timeout=1).start()
         bound = self._runner.addresses[0]

@@ -67,6 +67,7 @@ class Engine:
         ctx.options.update(**{name: value for name, value in options.SET.items() if name in ctx.options})
         if "server" in ctx.options and ctx.options.server:
             ctx.options.update(server=False)  # sockets open when all is ready
+            patches.hold_sockets(ctx.master.addons.get("proxyserver"))
 
     def configure(self, updated: set[str]) -> None:
         """Refuse an option that would let calls pass, whenever it is set."""

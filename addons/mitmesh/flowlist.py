@@ -35,7 +35,9 @@ def install(updated: Callable[[http.HTTPFlow], None]) -> Show:
         flow.marked = mark(x) or flow.marked
         flow.metadata[DIALECT] = x.dialect.name
         if x.answer:
-            flow.metadata[SAID] = "\n\n".join(_answer(x.answer))[:LONGEST]
+            flow.metadata[SAID] = said = "\n\n".join(_answer(x.answer))[:LONGEST]
+            if said and flow.response and flow.response.raw_content is None:  # it was streamed, and is with the client
+                flow.response.raw_content = said.encode("utf-8", "replace")
         updated(flow)
 
     return show
@@ -84,22 +86,36 @@ class Conversation(Contentview):
     syntax_highlight = "none"
 
     def prettify(self, data: bytes, metadata: Metadata) -> str:
-        """The conversation; raises ValueError for what is none, and mitmproxy then shows it raw."""
+        """The conversation; for what is none, a line that says so and the body as it is."""
         flow = metadata.flow
         if not isinstance(flow, http.HTTPFlow) or DIALECT not in flow.metadata:
-            raise ValueError("no LLM call of mitmesh's")
+            return _raw("no LLM call that mitmesh governs", data)
+        try:
+            return self._conversation(flow, metadata.http_message is flow.response, data)
+        except (ValueError, RecursionError):  # DialectError, no JSON, no UTF-8; mitmproxy would show a traceback
+            return _raw(f"cannot be read as {flow.metadata[DIALECT]}", data)
+
+    def _conversation(self, flow: http.HTTPFlow, is_answer: bool, data: bytes) -> str:
         dialect = DIALECTS[flow.metadata[DIALECT]]
-        if metadata.http_message is flow.response:
-            return "\n\n".join(_answer(_read(dialect, data)))
+        streamed = flow.metadata.get(SAID, "")
+        kept = flow.response.raw_content if flow.response else None
+        if kept is not None and kept != streamed.encode("utf-8", "replace"):
+            streamed = ""
+        if is_answer:
+            return streamed or "\n\n".join(_answer(_read(dialect, data)))
         call = dialect.read(json.loads(data), flow.request.path, flow.request.headers)
         said = [f"── {text.provenance.value.replace('_', ' ')} ──\n{text.text}" for text in call.texts]
-        if flow.response and flow.response.raw_content is None and flow.metadata.get(SAID):
-            said.append(flow.metadata[SAID])  # it was streamed, and mitmproxy has nothing to show of it
+        if streamed:
+            said.append(streamed)
         return f"{call.operation} {call.model or ''}\n\n" + "\n\n".join(said)
 
     def render_priority(self, data: bytes, metadata: Metadata) -> float:
         """Above JSON's, for the calls that mitmesh governs."""
         return 2 if data and metadata.flow and DIALECT in metadata.flow.metadata else -1
+
+
+def _raw(why: str, data: bytes) -> str:
+    return f"({why})\n\n{data[:LONGEST].decode('utf-8', 'replace')}"
 
 
 def _read(dialect: Any, data: bytes) -> Answer:

@@ -199,7 +199,8 @@ class Life:
             host, port = options.host_port(opts.mesh_listen, "mesh_listen")
             modes = [f"regular@{opts.listen_host or host}:{opts.listen_port or port or _free()}"]
         else:
-            modes = list(opts.mode)
+            modes = [_placed(spec, opts.mesh_listen) if opts.listen_port is None else spec for spec in opts.mode[:1]]
+            modes += opts.mode[1:]
             if not opts.listen_host:
                 opts.update(listen_host="127.0.0.1")
         for spec in filter(None, opts.mesh_transparent.split(",")):
@@ -338,3 +339,12 @@ def _text(addresses: Any) -> str:
         return "none"
     host, port = addresses[0][:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _placed(spec: str, listen: str) -> str:
+    """A mode of mitmproxy's that says no address (`upstream:http://proxy:3128`), at that of mesh_listen."""
+    mode = ProxyMode.parse(spec)
+    if mode.custom_listen_port is not None or mode.type_name not in ("regular", "upstream", "reverse", "socks5"):
+        return spec
+    host, port = options.host_port(listen, "mesh_listen")
+    return f"{spec}@{mode.custom_listen_host or host}:{port or _free()}"

@@ -11,20 +11,24 @@ import re
 import traceback
 from typing import Any
 
+_PORT = r"[0-9]{1,5}@(?:(?:127\.0\.0\.1|localhost|\[::1\]):)?[0-9]{1,5}(?![\w.:-])"
+"""After a host's name: its port and where we listen, as mitmproxy writes modes (`upstream:http://proxy:3128@8080`)."""
 _SECRETS = re.compile(
-    r"""
+    rf"""
     (?P<bytes> \bb' (?:[^'\\]++|\\.)*+ '? | \bb" (?:[^"\\]++|\\.)*+ "? )     # what a peer sent, quoted by Python
     | (?P<keep> [?&](?:key|api[-_]?key|access_token|token|sig|signature|code)=   # query strings
       | (?:authorization|x-api-key|x-goog-api-key|api-key|proxy-authorization)["']?\s*[:=,]\s*["']? # headers
         (?:(?:bearer|basic)\s+)?
       | \bbearer\s+ ) [^\s"'&,;)]+
     | (?P<cookie> cookie["']?\s*[:=,]\s*["']? ) [^"'\n]+                                # a list with spaces
-    | (?P<user> ://[^/\s:@]*: ) [^/\s@]+ (?=@)                                         # https://user:password@host
-    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{8,}   # provider keys
-    | \bAIza[A-Za-z0-9_\-]{20,}
+    | (?P<user> ://[^/\s:@]*: ) (?!{_PORT}) [^/\s@]+ (?=@)                                  # https://user:password@host
+    | \b(?:sk|pk|rk|mk|gsk|xai|hf|pplx|ghp|gho|ghs|github_pat)[-_][A-Za-z0-9_\-]{{8,}}   # provider keys
+    | \bAIza[A-Za-z0-9_\-]{{20,}}
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+
+_LOGIN = re.compile(r"Web server listening at http://[^\s?]+/\?token=[0-9a-f]+\s*")
 
 
 def scrub(text: str) -> str:
@@ -40,6 +44,11 @@ def _stars(found: re.Match[str]) -> str:
     return (found["keep"] or found["cookie"] or found["user"] or "") + "***"
 
 
+def _is_login(record: logging.LogRecord, text: str) -> bool:
+    """Is it mitmweb telling the person at the terminal how to log in? Nothing but its own link is in that line."""
+    return record.name == "mitmproxy.tools.web.master" and _LOGIN.fullmatch(text) is not None
+
+
 def install() -> None:
     """Make every log record of this process go through `scrub`. Calling it again changes nothing."""
     current = logging.getLogRecordFactory()
@@ -48,7 +57,8 @@ def install() -> None:
 
     def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = current(*args, **kwargs)
-        record.msg, record.args = scrub(record.getMessage()), ()
+        text = record.getMessage()
+        record.msg, record.args = (text if _is_login(record, text) else scrub(text)), ()
         if record.exc_info and record.exc_info[0]:
             record.exc_text = scrub("".join(traceback.format_exception(*record.exc_info)).rstrip())
         return record

@@ -1,4 +1,4 @@
-"""Things that mitmproxy cannot be asked for by hooks or options, added to its HTTP layer.
+"""Things that mitmproxy cannot be asked for by hooks or options, most of them added to its HTTP layer.
 
 * An answer in place of its own HTML error page: where the `error` hook leaves a response of ours on a flow that has
   none yet, the client gets that. So an unreachable provider is a 502 in the call's own dialect, with the exchange's id.
@@ -10,10 +10,12 @@
 * A stream that waits: where a response's stream callable has something in `held`, the hook `mesh_held` is awaited, and
   then the callable asked what else there is (with None), until it waits no longer. Nothing of this stream goes on
   meanwhile, its end neither; others do.
+* No socket before ours: in the plain form mitmproxy has begun to open *:8080 when it loads the first script.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +41,16 @@ class MeshHeldHook(StartHook):
     """A stream waits (see above); the hook is called mesh_held."""
 
     flow: http.HTTPFlow
+
+
+def hold_sockets(proxyserver: Any) -> None:
+    """End mitmproxy's own opening of sockets where it has begun and nothing is open yet: it waits for a look-up of
+    "any address" while scripts load. Where an address was named (`--listen-host`) it is open already, and stays."""
+    if any(server.is_running for server in proxyserver.servers):
+        return
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("setup_servers") and task.cancel():
+            proxyserver.servers._instances = {}  # else they would be stopped later, and were never started
 
 
 def install(limit: Limit) -> None:

@@ -15,6 +15,7 @@ from mitmesh.browse.pages import since
 from mitmesh.browse.questions import ACCESS, AUDIT, CONTENT
 from mitmesh.browse.serve import build
 from mitmesh.browse.users import Kind, Role, Users
+from mitmesh.dialects.base import Operation
 
 EVIL = "<script>alert(1)</script>\"'&"
 
@@ -62,7 +63,8 @@ async def test_a_session_turn_by_turn(company: Path) -> None:
     html = await page(company, path + "?texts=1")
     assert html.count("You are a coding agent.") == 1
     assert html.count(browsed.SECRET_WORDS) == 1
-    assert html.count("<code>read_file</code>") == 3
+    assert html.count("Tools called: <code>read_file</code>") == 3
+    assert html.count("<h4>tool call <code>read_file</code>") == 4  # in answers, and the first time it is sent back
     assert "messages of the turns before were sent again" in html
 
 
@@ -140,3 +142,62 @@ async def test_an_empty_audit(empty: Path) -> None:
 def test_periods(period: str, begins: str) -> None:
     """A period is whole days, UTC, today among them."""
     assert since(period, datetime(2026, 3, 2, 1, tzinfo=UTC)) == begins
+
+
+async def test_what_was_refused_was_not_left_uninspected(tmp_path: Path) -> None:
+    """A body that could not be read and never left is a refusal, and nothing that went out unread."""
+    read, refused = (browsed.one(0.01) for _ in range(2))
+    read.inspected = refused.inspected = browsed.Inspected.OPAQUE
+    refused.refuse("scope", "body.bad_json", "no JSON")
+    refused.outcome = browsed.Outcome.REFUSED
+    await asyncio.to_thread(browsed.make, tmp_path, [read, refused])
+    datasette = build(tmp_path)
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {Users(tmp_path).add('a', Role.VIEWER, Kind.TOKEN)}"}
+    rows = (await datasette.client.get("/audit/not_inspected.json?since=&_shape=array", headers=headers)).json()
+    assert [(row["calls"], row["exchange"]) for row in rows] == [(1, read.id)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/../../etc/passwd"),
+        ("GET", "/audit/exchanges/-/schema"),
+        ("POST", "/audit/exchanges/-/insert"),
+        ("GET", "/./x"),
+    ],
+)
+async def test_what_is_nowhere_is_a_404(company: Path, method: str, path: str) -> None:
+    """No path makes Datasette fail."""
+    sent = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    token = Users(company).add("mal", Role.AUDITOR, Kind.TOKEN)
+    headers = [(b"host", b"127.0.0.1"), (b"authorization", f"Bearer {token}".encode())]
+    scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "raw_path": path.encode(),
+             "query_string": b"", "headers": headers, "scheme": "http", "server": ("127.0.0.1", 1)}  # fmt: skip
+    await build(company).app()(scope, receive, send)
+    assert sent[0]["status"] == 404
+
+
+async def test_long_names_and_lists_of_models(tmp_path: Path) -> None:
+    """A model is one row, whoever serves it; what names none has none; a long name is cut where it shows."""
+    listing = browsed.one(0.01, model="")
+    listing.call.operation = Operation.MODELS
+    calls = [browsed.one(0.01, model="m" * 200), browsed.one(0.01), browsed.one(0.02, provider="openai"), listing]
+    await asyncio.to_thread(browsed.make, tmp_path, calls)
+    html = await page(tmp_path, "/?period=all")
+    assert "(no model)" not in html
+    assert f">{'m' * 47}…</td>" in html and f">{'m' * 60}" not in html
+    datasette = build(tmp_path)
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {Users(tmp_path).add('a', Role.VIEWER, Kind.TOKEN)}"}
+    rows = (await datasette.client.get("/audit/spend_by_model.json?since=&_shape=array", headers=headers)).json()
+    assert sorted((row["model"], ",".join(sorted(row["providers"].split(","))), row["calls"]) for row in rows) == [
+        ("claude-sonnet-4-5", "anthropic,openai", 2), ("m" * 200, "anthropic", 1),
+    ]  # fmt: skip
+    rows = (await datasette.client.get("/audit/slowest.json?since=&_shape=array", headers=headers)).json()
+    assert len(rows) == 3

@@ -15,6 +15,7 @@ from mitmproxy.certs import CertStore
 from mitmesh.ca import TRUSTED, AuthorityError, Names, fingerprint, look, prepare, rotate
 from mitmesh.ca.authority import LIFETIME, make
 from mitmesh.hostnames import parse_network
+from mitmesh.launch import authorities, doctor
 from mitmesh.rules import Rules, load
 
 NOW = datetime.now(UTC)
@@ -151,6 +152,63 @@ def test_a_companys_own(folder: Path, tmp_path: Path, write) -> None:
 def test_the_switch(folder: Path, write) -> None:
     """`constrained: false` makes one for every host: for clients that refuse constraints."""
     assert prepare(folder, write(HOSTS, "ca: {constrained: false}")).authorities[0].permits("bank.example")
+
+
+def test_a_wide_ca_under_rules_that_want_constraints_is_told(
+    folder: Path, write, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """`constrained: false` taken back leaves the wide CA: the log, scripts/ca show and doctor say so until it is
+    rotated."""
+    wide = write(mesh="ca: {constrained: false}")
+    assert not prepare(folder, wide).wider(wide)
+    assert not caplog.records
+    rules = write(mesh="")
+    assert prepare(folder, rules).wider(rules)
+    assert "EVERY host" in caplog.text and "scripts/ca rotate" in caplog.text
+    monkeypatch.setenv("MITMESH_HOME", str(folder.parent))
+    place = {"rules": str(tmp_path / "rules")}
+    authorities.main(["show", "--rules", place["rules"]])
+    assert capsys.readouterr().out.endswith("is true: scripts/ca rotate\n")
+    assert [found.well for found in doctor._certificate(folder.parent, place)] == [True, False]
+    rotate(folder, rules, timedelta())
+    authorities.main(["show", "--rules", place["rules"]])
+    assert "EVERY" not in capsys.readouterr().out
+    assert [found.well for found in doctor._certificate(folder.parent, place)] == [True]
+
+
+def test_days_out_of_bounds_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """What may be said is a range, and not a list of it."""
+    for days in ("-3", "0", "366", "x"):
+        with pytest.raises(SystemExit):
+            authorities.main(["rotate", f"--days={days}"])
+        assert capsys.readouterr().err.splitlines()[-1].endswith("argument --days: must be from 1 to 365")
+
+
+@pytest.mark.parametrize("what", ["key", "text"])
+def test_a_chain_that_is_none(folder: Path, write, tmp_path: Path, what: str) -> None:
+    """A file of something else, or a key by mistake, is refused and not sent to anybody."""
+    theirs = make(Names(("a.example",), ()), NOW)
+    certificate = theirs.signer.public_bytes(Encoding.PEM)
+    (tmp_path / "key.pem").write_bytes(theirs.pem().partition(b"-----BEGIN CERT")[0])
+    (tmp_path / "cert.pem").write_bytes(certificate)
+    (tmp_path / "chain.pem").write_bytes(theirs.pem() if what == "key" else b"some-host\n")
+    mesh = f"ca: {{cert: {tmp_path}/cert.pem, key: {tmp_path}/key.pem, chain: {tmp_path}/chain.pem}}"
+    with pytest.raises(AuthorityError, match=r"ca\.chain: must be PEM, of certificates alone"):
+        prepare(folder, write(mesh=mesh))
+
+
+def test_a_companys_ca_is_renewed_by_the_company(
+    folder: Path, write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """scripts/ca rotate refuses a company's CA, so no message sends anybody there."""
+    theirs = make(Names(("a.example",), ()), NOW - LIFETIME + WEEK)
+    (tmp_path / "ca.pem").write_bytes(theirs.pem())
+    (tmp_path / "cert.pem").write_bytes(b"".join(each.public_bytes(Encoding.PEM) for each in theirs.certificates))
+    rules = write(mesh=f"ca: {{cert: {tmp_path}/cert.pem, key: {tmp_path}/ca.pem}}")
+    prepare(folder, rules)
+    assert "expires on" in caplog.text and "`ca` in mesh.yaml" in caplog.text and "rotate" not in caplog.text
+    with pytest.raises(AuthorityError, match=r"expired on .*; renew the certificate that `ca`"):
+        prepare(folder, rules, NOW + WEEK)
 
 
 @pytest.mark.parametrize("mesh", ["ca: {cert: x}", "ca: {key: x}", "ca: {chain: x}"])

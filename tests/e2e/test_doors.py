@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
@@ -246,6 +247,17 @@ def test_plain_form(make_mesh: MakeMesh, provider: Provider, free_port: int, loo
     assert mesh.process
     assert listening(mesh.process.pid) == {"0100007F"}
     governed(mesh, plain)
+
+
+def test_plain_form_opens_its_own_address_alone(make_mesh: MakeMesh, loopback_only: None) -> None:
+    """mesh_listen is where it listens from the first moment: mitmproxy's *:8080 is never opened, and may be taken."""
+    with contextlib.ExitStack() as taken:
+        with contextlib.suppress(OSError):  # somebody else has it, which does as well
+            taken.enter_context(socket.create_server(("", 8080)))
+        mesh = make_mesh(options=["--set", "termlog_verbosity=info"], without=["server"]).start()
+        said = [line for line in mesh.log().splitlines() if "listening at" in line or "8080" in line]
+        assert len(said) == 2, said  # proxy and gateway
+        assert all("listening at 127.0.0.1:" in line for line in said), said
 
 
 @pytest.fixture

@@ -89,6 +89,8 @@ def test_the_flow_list(web: Web) -> None:
         assert "── system ──\nBe kind." in view["text"]
         assert "── user ──\nSay ouch" in view["text"]
     assert "── assistant ──" in view["text"]
+    view = web.web(f"/flows/{streamed['id']}/response/content/Auto.json")
+    assert "── assistant ──\nThis is mitmesh's demo provider" in view["text"]
     view = web.web(f"/flows/{plain['id']}/response/content/Auto.json")
     assert "── assistant ──\nThis is mitmesh's demo provider" in view["text"]
     assert refused["comment"].startswith("refused by scope: engine.no_route")

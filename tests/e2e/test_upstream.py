@@ -52,8 +52,10 @@ def corporate(names: dict[str, Provider]) -> Iterator[Corporate]:
 
 @pytest.fixture
 def behind(make_mesh: MakeMesh, corporate: Corporate) -> Mesh:
-    """A mitmesh that reaches nothing but the corporate proxy."""
-    return make_mesh(resolve={}, options=["--mode", f"upstream:http://127.0.0.1:{corporate.port}@127.0.0.1:0"]).start()
+    """A mitmesh that reaches nothing but the corporate proxy; where it listens is mesh_listen's to say."""
+    mesh = make_mesh(resolve={}, options=["--mode", f"upstream:http://127.0.0.1:{corporate.port}"]).start()
+    assert not mesh.run["proxy"].endswith(":8080")
+    return mesh
 
 
 def client(mesh: Mesh, ca: Path) -> httpx.Client:

@@ -88,12 +88,63 @@ def test_java(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     cacerts = java / "lib" / "security" / "cacerts"
     new = ["-genkeypair", "-alias", "theirs", "-keyalg", "EC", "-dname", "CN=x", "-storepass", "changeit"]
     subprocess.run(["keytool", *new, "-keystore", cacerts], check=True, capture_output=True)
-    monkeypatch.setattr(stores, "KINDS", {"java": lambda: iter([stores.Java(java)])})
+    monkeypatch.setattr(stores, "KINDS", {"java": lambda: iter([stores.Java(cacerts, java / "bin" / "keytool")])})
     there_and_back(capsys, home, "java", str(cacerts))
     listed = subprocess.run(
         ["keytool", "-list", "-keystore", cacerts, "-storepass", "changeit"], capture_output=True, text=True
     )
     assert "theirs" in listed.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="Java is not installed")
+def test_debian_adds_to_java_and_takes_nothing_out(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's hook makes `debian:NAME.pem` of what the system's store has, and leaves it there: we take it out, from
+    the system's store and by the name of Java alone."""
+    cacerts, folder = tmp_path / "cacerts", tmp_path / "anchors"
+    folder.mkdir()
+    keytool = ["keytool", "-noprompt", "-storepass", "changeit", "-keystore", str(cacerts)]
+    new = ["-genkeypair", "-alias", "theirs", "-keyalg", "EC", "-dname", "CN=x"]
+    subprocess.run([*keytool, *new], check=True, capture_output=True)
+    update = tmp_path / "update"
+    update.write_text(
+        f"#!/bin/sh\n[ $# = 0 ] || exit 0\nfor each in {folder}/*.crt; do name=debian:$(basename $each .crt).pem\n"
+        f"{' '.join(keytool)} -list -alias $name || {' '.join(keytool)} -importcert -alias $name -file $each; done\n"
+    )
+    update.chmod(0o755)
+    jvm = tmp_path / "jvm" / "some" / "bin"
+    jvm.mkdir(parents=True)
+    (jvm / "keytool").symlink_to(str(shutil.which("keytool")))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(stores, "DEBIAN_JAVA", cacerts)
+    monkeypatch.setattr(stores, "JVMS", tmp_path / "jvm")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "update-ca-certificates").symlink_to(update)
+    monkeypatch.setattr(stores, "_PATH", os.environ["PATH"])
+    (anchors,) = stores.system()
+    assert isinstance(anchors, stores.Anchors)
+    anchors.folder, anchors.update = folder, [str(update)]
+    monkeypatch.setattr(stores, "KINDS", {"system": lambda: iter([anchors]), "java": stores.debian_java})
+    assert run(capsys, "install", "system")[0] == 0
+    assert run(capsys, "list", "java") == (0, f"java    {cacerts}: trusted\n")
+    assert run(capsys, "uninstall", "system")[0] == 0
+    assert run(capsys, "uninstall", "java") == (0, f"java    {cacerts}: nothing there\n")
+    run(capsys, "install", "system")
+    assert run(capsys, "uninstall", "java") == (0, f"java    {cacerts}: 2 removed\n")
+    listed = subprocess.run([*keytool, "-list"], capture_output=True, text=True).stdout
+    assert ("theirs" in listed, "mitmesh" in listed) == (True, False)
+    with pytest.raises(LaunchError, match="does not exist"):  # what keytool says, and not its advice
+        stores.call([*keytool, "-delete", "-alias", "none"])
+
+
+def test_a_store_that_is_not_here_is_said(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for Java where none is does not get silence."""
+    monkeypatch.setattr(stores, "KINDS", {"java": lambda: iter(()), "nss": stores.nss})
+    assert run(capsys, "install", "java") == (0, "java    there is none here\n")
 
 
 def test_anchors(
@@ -144,16 +195,19 @@ def test_rhel(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mo
     reason="changes this machine's own store: for root, in CI, on Debian",
 )
 def test_debian(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The machine's real store, and the bundle that curl and others read."""
+    """The machine's real store, the bundle that curl and others read, and what Debian's Java has of it."""
     bundle = Path("/etc/ssl/certs/ca-certificates.crt")
     before = bundle.read_text()
+    javas = list(stores.debian_java())
     root = (home / environment.CA).read_text().split("-----END")[0].splitlines()[1]
     try:
         assert run(capsys, "install", "system")[0] == 0
         assert root in bundle.read_text()
+        assert all(len(store.names()) == 2 for store in javas)
     finally:
         code, _ = run(capsys, "uninstall", "system")
     assert code == 0
+    assert [store.names() for store in javas] == [[]] * len(javas)
     assert bundle.read_text() == before
 
 

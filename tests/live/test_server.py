@@ -14,6 +14,7 @@ import pytest
 import chromium
 from audits import answered, exchange
 from mitmesh.control import Control
+from mitmesh.dialects.base import Operation
 from mitmesh.live.hub import VIEWERS
 from mitmesh.live.server import LivePages
 from mitmesh.stages.live import Live
@@ -118,3 +119,16 @@ async def test_in_a_browser(live: tuple[Live, str], tmp_path: Path) -> None:
             await page.look(width)
             assert await page.overflow() <= 0
         assert page.errors == []
+
+
+def test_a_list_of_models_is_no_call() -> None:
+    """A question for it (scripts/doctor asks one) is no event and no session; refused, it is told of."""
+    stage = Live()
+    for refused in (False, True):
+        x = answered(exchange())
+        x.call.operation = Operation.MODELS
+        stage.running = lambda x=x: (x,)  # type: ignore[misc]
+        if refused:
+            x.refuse("policy", "r", "no")
+        stage.finish(x)
+        assert len(stage.sessions()) == refused

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from audits import answered, exchange
-from mitmesh.dialects.base import Answer, Kind, Part, Usage
+from mitmesh.dialects import anthropic_answer, openai_chat_answer
+from mitmesh.dialects.base import Answer, AnswerReader, Event, Kind, Part, Usage
 from mitmesh.exchange import Billing, Exchange, Origin
 from mitmesh.live.sessions import MOST, Sessions, so_far
 from mitmesh.rules import Prices
@@ -40,6 +42,32 @@ def test_tokens_and_cost_as_they_stream() -> None:
     usage, _ = so_far(x)
     assert usage
     assert (usage.prompt, usage.cache_read, usage.completion) == (5_000, 4_000, 10_100)
+
+
+@pytest.mark.parametrize(
+    ("reader", "piece"),
+    [
+        (openai_chat_answer.Reader, {"choices": [{"index": 0, "delta": {"content": "word " * 8}}]}),
+        (
+            anthropic_answer.Reader,
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "word " * 8}},
+        ),
+    ],
+)
+def test_it_counts_while_a_part_grows(reader: Callable[[int], AnswerReader], piece: dict[str, Any]) -> None:
+    """A dialect joins a text's pieces at its end: what came is counted before that."""
+    reading = reader(10_000)
+    if "type" in piece:
+        start = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
+        reading.feed(Event(b""), start)
+    x = running(("user", "x" * 400), answer=reading.answer, reading=reading)
+    counts = []
+    for _ in range(3):
+        reading.feed(Event(b""), piece)
+        usage, _cost = so_far(x)
+        assert usage
+        counts.append(usage.completion)
+    assert counts == [10, 20, 30]
 
 
 @pytest.mark.parametrize("change", [{"forwarded": False}, {"answer": None}])

@@ -219,7 +219,7 @@ async def test_the_demo(via: str) -> None:
     if via == "forward":
         x.via, x.target = via, Target("https", "api.openai.com", 443)
     await routed(x, _demo)
-    assert (x.local, x.route, x.host.billing, x.headers, x.refusal) == (_demo, "demo", Billing.LOCAL, {}, None)
+    assert (x.local, x.route, x.host.billing, x.headers, x.refusal) == (_demo, "demo", Billing.SUBSCRIPTION, {}, None)
 
 
 @pytest.mark.parametrize(

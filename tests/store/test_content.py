@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mitmesh.dialects.base import Provenance, Text
+from mitmesh.dialects.base import Kind, Part, Provenance, Text
 from mitmesh.store import migrations
-from mitmesh.store.content import REQUEST, Texts, messages, write
+from mitmesh.store.content import ANSWER, REQUEST, Texts, messages, write
 from mitmesh.store.database import connect, migrate
 from mitmesh.store.keys import Hasher
 
@@ -80,3 +80,19 @@ def test_texts_of_a_failed_batch_leave_nothing_behind(conn: Connection) -> None:
         write(conn, [request("a", (0, Provenance.USER, "text"))], HASHER)
     assert conn.execute("select count(*) from messages").fetchone() == (0,)
     assert not conn.in_transaction
+
+
+def test_the_tool_that_was_called_stands_beside_its_text(conn: Connection) -> None:
+    """Its name is a column where the text is kept, as that is stored (redacted); nowhere else."""
+    parts = (
+        Part(Kind.OPAQUE),
+        Part(Kind.TEXT, "Let me look."),
+        Part(Kind.TOOL_CALL, '{"command": "ls"}', "Bash", "c1"),
+        Part(Kind.TOOL_CALL, "{}"),
+    )
+    write(conn, [Texts(name, ANSWER, "", parts, keep, 0) for name, keep in (("a", True), ("b", False))], HASHER)
+    rows = conn.execute("select exchange, role, tool from conversations").fetchall()
+    assert [tuple(row) for row in rows] == [
+        ("a", "assistant", None), ("a", "tool_call", "Bash"), ("a", "tool_call", None),
+        ("b", "assistant", None), ("b", "tool_call", None), ("b", "tool_call", None),
+    ]  # fmt: skip

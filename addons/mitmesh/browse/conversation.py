@@ -22,6 +22,8 @@ class Said:
     text: str | None
     rest: str = ""
     cut: bool = False
+    tools: list[str] = field(default_factory=list)
+    """What a tool call calls, as far as known."""
 
 
 @dataclass(slots=True)
@@ -73,19 +75,24 @@ def _add_messages(found: Mapping[str, Turn], messages: Iterable[Mapping[str, Any
     for message in messages:
         by_call[message["exchange"]].append(message)
     known: set[int] = set()
+    before: list[str] = []
     for id, turn in found.items():
         turn.said, turn.answer = [], []
         for message in by_call[id]:
             if message["direction"] == "answer":
                 turn.answer.append(_said(message))
                 if message["role"] == "tool_call":
+                    turn.answer[-1].tools = [_tool(message)]
                     turn.tools.append(_tool(message))
             elif message["message"] in known:
                 turn.repeated += 1
             else:
                 turn.said.append(_said(message))
+                if message["role"] == "tool_call":  # what the answer before asked for, sent back without a name
+                    turn.said[-1].tools, before = before, []
             if message["message"] is not None:
                 known.add(message["message"])
+        before = list(turn.tools)
 
 
 def _said(message: Mapping[str, Any]) -> Said:
@@ -97,5 +104,5 @@ def _said(message: Mapping[str, Any]) -> Said:
 
 
 def _tool(message: Mapping[str, Any]) -> str:
-    """A tool call's text begins with the tool's name."""
-    return str(message["text"] or "tool").partition("\n")[0][:80]
+    """The tool's name; in rows from before there was a column for it, the beginning of the text."""
+    return str(message.get("tool") or message["text"] or "tool").partition("\n")[0][:80]

@@ -40,8 +40,8 @@ AUDIT = {
     ),
     "spend_by_model": Question(
         "What was spent, by model",
-        f"select coalesce(nullif(model, ''), '(no model)') as model, provider, {_SUMS}\n"
-        "from exchanges where started >= :since group by 1, 2\n"
+        f"select model, group_concat(distinct provider) as providers, {_SUMS}\n"
+        "from exchanges where started >= :since and model <> '' group by 1\n"
         "order by coalesce(sum(cost_microusd), 0) + coalesce(sum(notional_microusd), 0) desc, calls desc",
     ),
     "new_callers": Question(
@@ -63,7 +63,8 @@ AUDIT = {
     "slowest": Question(
         "Slowest calls",
         "select id as exchange, started, team, model, first_token_ms, total_ms, own_ms\n"
-        "from exchanges where started >= :since and total_ms is not null order by total_ms desc limit 50",
+        "from exchanges where started >= :since and total_ms is not null and operation <> 'models'\n"
+        "order by total_ms desc limit 50",
         "`own_ms` of the total was spent in mitmesh, the rest at the provider and on the way.",
     ),
     "most_tokens": Question(
@@ -77,9 +78,10 @@ AUDIT = {
         "What was not inspected",
         "select host, dialect, inspected, count(*) as calls, sum(uninspected_bytes) as uninspected_bytes,\n"
         "    max(id) as exchange\n"
-        "from exchanges where started >= :since and (inspected <> 'full' or uninspected_bytes > 0)\n"
+        "from exchanges where started >= :since and coalesce(outcome, '') <> 'refused'\n"
+        "    and (inspected <> 'full' or uninspected_bytes > 0)\n"
         "group by 1, 2, 3 order by uninspected_bytes desc",
-        "Calls to LLM hosts that we read in part (images, audio, encrypted reasoning) or not at all.",
+        "Calls to LLM hosts that we read in part (images, audio, encrypted reasoning) or not at all, and let go.",
     ),
     "not_decrypted": Question(
         "LLM hosts' connections that carried no call we could read",
@@ -148,8 +150,14 @@ CONTENT = {
         "select messages.role, snippet(messages_fts, 0, '[', ']', '…', 24) as found,\n"
         "    (select max(exchange) from exchange_messages where message = messages.id) as exchange,\n    first_seen\n"
         "from messages_fts join messages on messages.id = messages_fts.rowid\n"
-        "where messages_fts match :words order by messages_fts.rank limit 100",
+        "where messages_fts match search_words(:words) order by messages_fts.rank limit 100",
         'Words of prompts and answers, best first. SQLite\'s syntax: `one OR two`, `"a phrase"`, `begin*`.',
+    ),
+    "tools": Question(
+        "Which tools were called",
+        "select tool, count(*) as calls, max(exchange) as exchange from exchange_messages\n"
+        "where tool is not null group by 1 order by calls desc",
+        "By the answers whose text is kept.",
     ),
 }
 """Of content.db: auditors."""
@@ -168,7 +176,8 @@ select count(*) as calls, sum(outcome = 'refused') as refused, sum(outcome is nu
     sum(cost_microusd) as cost, sum(notional_microusd) as notional, sum(prompt_tokens) as prompt,
     sum(completion_tokens) as completion, sum(cache_read_tokens) as cache_read, sum(estimated) as estimated,
     sum(prompt_tokens is not null and cost_microusd is null and notional_microusd is null) as unpriced,
-    sum(inspected <> 'full') as not_inspected, sum(uninspected_bytes) as uninspected_bytes,
+    sum(inspected <> 'full' and coalesce(outcome, '') <> 'refused') as not_inspected,
+    sum(case when coalesce(outcome, '') <> 'refused' then uninspected_bytes end) as uninspected_bytes,
     count(distinct session) as sessions, sum(own_ms) / count(own_ms) as own_ms
 from exchanges where started >= :since
 """
@@ -183,7 +192,7 @@ where session = :session and (:caller = '' or {CALLER} = :caller) order by id li
 CALL = "select * from exchanges where id = :id"
 VERDICTS = "select * from verdicts where exchange in (select value from json_each(:ids)) order by exchange, position"
 MESSAGES = """
-select exchange, direction, position, exchange_messages.role, chars, message, messages.text
+select exchange_messages.*, messages.text
 from exchange_messages left join messages on messages.id = exchange_messages.message
 where exchange in (select value from json_each(:ids)) order by exchange, direction desc, position
 """

@@ -9,7 +9,7 @@ from typing import Any
 from datasette import hookimpl
 from datasette.plugins import pm
 
-from mitmesh.browse import access, pages
+from mitmesh.browse import access, pages, search
 from mitmesh.browse.questions import ACCESS, AUDIT, CONTENT, Question
 from mitmesh.browse.reads import ACCESS as ACCESS_FILE
 from mitmesh.browse.reads import Reads
@@ -37,7 +37,7 @@ EXCHANGES = {
 
 def build(folder: Path) -> access.Site:
     """Datasette over those of the audit's files in `folder` that exist, with the record of reads beside them."""
-    for plugin in (access, pages, sys.modules[__name__]):
+    for plugin in (access, pages, search, sys.modules[__name__]):
         if not pm.is_registered(plugin):
             pm.register(plugin, name=plugin.__name__)
     users, reads = Users(folder), Reads(folder)

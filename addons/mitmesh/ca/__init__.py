@@ -6,12 +6,14 @@ read the constraints of a root that it was told to trust.
 """
 
 from mitmesh.ca.authority import Authority, AuthorityError
-from mitmesh.ca.files import TRUSTED, Signers, fingerprint, look, prepare, rotate
+from mitmesh.ca.files import RENEW, TRUSTED, WIDE, Signers, fingerprint, look, prepare, rotate
 from mitmesh.ca.names import EVERYTHING, Names, outside
 
 __all__ = [
     "EVERYTHING",
+    "RENEW",
     "TRUSTED",
+    "WIDE",
     "Authority",
     "AuthorityError",
     "Names",

@@ -27,6 +27,7 @@ from mitmesh.rules import RulesError
 type Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 LIFETIME = timedelta(days=730)
+ROTATE = "scripts/ca rotate --now"
 BACKDATED = timedelta(days=1)
 """A client whose clock is behind must not find it to be from the future."""
 OURS = "mitmesh"
@@ -129,10 +130,10 @@ def _certificate(
     return builder.sign(signer, hashes.SHA256())
 
 
-def read(key: bytes, certificates: bytes, what: str, now: datetime) -> Authority:
+def read(key: bytes, certificates: bytes, what: str, now: datetime, renew: str = ROTATE) -> Authority:
     """A CA from PEM: its key (unencrypted), and its certificates, the signing one first and each signed by the next.
 
-    `what` names it in errors. Raises AuthorityError."""
+    `what` names it in errors, `renew` is what to do once it has expired. Raises AuthorityError."""
     try:
         private = load_pem_private_key(key, None)
         found = tuple(x509.load_pem_x509_certificates(certificates))
@@ -144,17 +145,20 @@ def read(key: bytes, certificates: bytes, what: str, now: datetime) -> Authority
     if private.public_key().public_bytes(*form) != found[0].public_key().public_bytes(*form):
         raise AuthorityError(f"{what}: the key is not that of the first certificate")
     for number, certificate in enumerate(found, 1):
-        _check(certificate, found[number] if number < len(found) else None, f"{what}: certificate {number}", now)
+        issuer = found[number] if number < len(found) else None
+        _check(certificate, issuer, f"{what}: certificate {number}", now, renew)
     return Authority(private, found)
 
 
-def _check(certificate: x509.Certificate, issuer: x509.Certificate | None, what: str, now: datetime) -> None:
+def _check(
+    certificate: x509.Certificate, issuer: x509.Certificate | None, what: str, now: datetime, renew: str
+) -> None:
     if not _is_ca(certificate):
         raise AuthorityError(f"{what} is no CA's")
     if not certificate.not_valid_before_utc <= now:
         raise AuthorityError(f"{what} is not valid yet: is this machine's clock right?")
     if now >= certificate.not_valid_after_utc:
-        raise AuthorityError(f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; scripts/ca rotate --now")
+        raise AuthorityError(f"{what} expired on {certificate.not_valid_after_utc:%Y-%m-%d}; {renew}")
     if issuer is not None:
         try:
             certificate.verify_directly_issued_by(issuer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ LEFT_BY_MITMPROXY = ("mitmproxy-ca.p12", "mitmproxy-ca-cert.p12", "mitmproxy-ca-
 SWITCH = "Signs from "
 """Begins the first line of NEXT, before the moment from which it signs everything."""
 WARN = timedelta(days=30)
+RENEW = "renew the certificate that `ca` in mesh.yaml names"
+WIDE = "the CA may sign for EVERY host, although ca.constrained in mesh.yaml is true: scripts/ca rotate"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Signers:
     def at(self, now: datetime) -> tuple[Authority, ...]:
         """Those that sign at this moment, in the order in which they are asked."""
         return self.authorities[-1:] if self.switch and now >= self.switch else self.authorities
+
+    def wider(self, rules: Rules) -> bool:
+        """May one of our own sign for every host, although the rules want constraints?"""
+        ours = not rules.mesh.ca.cert and rules.mesh.ca.constrained
+        return ours and any(all(each == EVERYTHING for each in one.limits) for one in self.authorities)
 
     def check(self, rules: Rules) -> None:
         """Raises AuthorityError that names the first host of the rules for which nobody may sign."""
@@ -65,9 +73,12 @@ def prepare(folder: Path, rules: Rules, now: datetime | None = None) -> Signers:
         signers.check(rules)
         trusted = b"".join(each.anchor.public_bytes(Encoding.PEM) for each in reversed(signers.authorities))
         _write(folder / TRUSTED, trusted, 0o644)
+    if signers.wider(rules):
+        log.warning("mitmesh: %s", WIDE)
     for authority in signers.at(now)[-1:]:
         if authority.expires - now < WARN:
-            log.warning("mitmesh: the CA expires on %s; scripts/ca rotate", authority.expires.date())
+            step = RENEW if rules.mesh.ca.cert else "scripts/ca rotate"
+            log.warning("mitmesh: the CA expires on %s; %s", authority.expires.date(), step)
     return signers
 
 
@@ -159,7 +170,15 @@ def _configured(ca: Ca, now: datetime) -> Authority:
             parts[field] = Path(path).expanduser().read_bytes() if path else b""
         except OSError as error:
             raise AuthorityError(f"mesh.yaml: ca.{field}: cannot be read: {error.strerror}") from None
-    return read(parts["key"], parts["cert"].rstrip() + b"\n" + parts["chain"], "mesh.yaml: ca", now)
+    if ca.chain and not _certificates_alone(parts["chain"]):
+        raise AuthorityError("mesh.yaml: ca.chain: must be PEM, of certificates alone")
+    return read(parts["key"], parts["cert"].rstrip() + b"\n" + parts["chain"], "mesh.yaml: ca", now, RENEW)
+
+
+def _certificates_alone(pem: bytes) -> bool:
+    """Is there a certificate in it, and no key or anything else?"""
+    kinds = set(re.findall(rb"-----BEGIN ([^-]*)-----", pem))
+    return bool(kinds) and all(kind.endswith(b"CERTIFICATE") for kind in kinds)
 
 
 def _write(file: Path, data: bytes, mode: int) -> None:

@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         sys.exit(f"mitmesh: {folder} cannot be used: {error.strerror}")
     sys.stdout.write("\n".join(_said(signers)) + "\n")
+    if signers.wider(rules):
+        sys.stdout.write(f"mitmesh: {ca.WIDE}\n")
     if options.what == "rotate":
         sys.stdout.write(f"Clients must trust the new one: scripts/install-ca install, or {folder / ca.TRUSTED}\n")
 
@@ -56,10 +58,16 @@ def _said(signers: ca.Signers) -> Iterator[str]:
             yield "  for            EVERY host: it has no name constraints"
 
 
+def _days(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 366:
+        raise argparse.ArgumentTypeError("must be from 1 to 365")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/ca")
     parser.add_argument("what", choices=["show", "rotate"])
-    parser.add_argument("--days", type=int, default=OVERLAP, choices=range(1, 366), metavar="N", help="1 to 365")
+    parser.add_argument("--days", type=_days, default=OVERLAP, metavar="N", help="1 to 365")
     parser.add_argument("--now", action="store_true", help="without an overlap")
     parser.add_argument("--rules", type=Path, help="the folder of the rules")
     return parser

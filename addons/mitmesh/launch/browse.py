@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 from mitmesh.browse.users import Kind, Role, Users
-from mitmesh.launch import LaunchError, home, ports
+from mitmesh.launch import LaunchError, home, ports, printable
 
 FILES = ("audit.db", "content.db")
 PORT = 8001
+NAME = 64
+"""Characters that a name may have."""
 SERVE = "import sys; sys.path.insert(0, sys.argv.pop(1)); from mitmesh.browse.serve import main; main()"
 """Not `-m`: the processes that scripts/run starts are given no PYTHONPATH."""
 
@@ -36,25 +38,35 @@ def change(folder: Path, options: argparse.Namespace) -> str | None:
     users, role = Users(folder), Role.AUDITOR if options.auditor else Role.VIEWER
     if options.users:
         users.begin()
-        return "\n".join(f"{key.name}  {key.role}  {key.kind}" for key in users.all())
-    if options.user:
-        return f"{role} {options.user}, password {users.add(options.user, role, Kind.PASSWORD)} (shown this once)"
-    if options.token:
-        return f"{role} {options.token}, token {users.add(options.token, role, Kind.TOKEN)} (shown this once)"
-    if options.remove:
-        return f"{options.remove} {'is removed' if users.remove(options.remove) else 'was not there'}"
+        return "\n".join(f"{printable(key.name)}  {key.role}  {key.kind}" for key in users.all())
+    if options.remove is not None:
+        return f"{printable(options.remove)} {'is removed' if users.remove(options.remove) else 'was not there'}"
+    for kind, name in ((Kind.PASSWORD, options.user), (Kind.TOKEN, options.token)):
+        if name is not None:
+            _check(users, name, role)
+            return f"{role} {name}, {kind} {users.add(name, role, kind)} (shown this once)"
     return None
+
+
+def _check(users: Users, name: str, role: Role) -> None:
+    """Raises LaunchError for a name that is none, or whose role this would take away without a word."""
+    if not name.strip() or not name.isprintable() or len(name) > NAME:
+        raise LaunchError(f"a name has 1 to {NAME} letters or other signs that can be seen")
+    users.begin()
+    if role is Role.VIEWER and any(key.name == name and key.role is Role.AUDITOR for key in users.all()):
+        raise LaunchError(f"{name} is an auditor: say --auditor to keep it so, or --remove {name} first")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of scripts/browse; its own --help repeats them."""
     options = argparse.ArgumentParser(prog="scripts/browse", description="Browse the audit in Datasette.")
     options.add_argument("--port", type=int, default=PORT, metavar="N", help=f"default {PORT}; 0 is any free port")
-    options.add_argument("--user", metavar="NAME", help="print a new password for NAME, and end")
-    options.add_argument("--token", metavar="NAME", help="print a new token for NAME, and end")
     options.add_argument("--auditor", action="store_true", help="NAME may read content; without it, metadata only")
-    options.add_argument("--remove", metavar="NAME", help="end NAME's passwords, tokens and sessions")
-    options.add_argument("--users", action="store_true", help="list who may log in, and end")
+    one = options.add_mutually_exclusive_group()
+    one.add_argument("--user", metavar="NAME", help="print a new password for NAME, and end")
+    one.add_argument("--token", metavar="NAME", help="print a new token for NAME, and end")
+    one.add_argument("--remove", metavar="NAME", help="end NAME's passwords, tokens and sessions")
+    one.add_argument("--users", action="store_true", help="list who may log in, and end")
     return options
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mitmesh.launch import LaunchError, environment, home, install, printable, probe, ready, trust
+from mitmesh.launch.relay import relay
 from mitmesh.launch.watch import watched
 
 CLOCK = 120
@@ -36,6 +38,7 @@ class Finding:
 
 def main(argv: list[str] | None = None) -> None:
     """Prints each finding as it is made; exits with 1 if one is a fault."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # who pipes into head wants no more, and no traceback
     given = sys.argv[1:] if argv is None else argv
     at = given.index("--") if "--" in given else len(given)
     parser = argparse.ArgumentParser(prog="scripts/doctor")
@@ -86,7 +89,9 @@ def _rules(control: str) -> Iterator[Finding]:
 def _certificate(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
     from cryptography import x509
 
-    renew = "renew the certificate that `ca` in mesh.yaml names" if _companys(places) else "scripts/ca rotate"
+    from mitmesh import ca
+
+    renew = ca.RENEW if _companys(places) else "scripts/ca rotate"
     file = folder / environment.CA
     try:
         roots = x509.load_pem_x509_certificates(file.read_bytes())
@@ -101,6 +106,9 @@ def _certificate(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
         yield Finding("CA", left > timedelta(), f"it expires in {left.days} days", renew)
     else:
         yield Finding("CA", True, f"valid for {left.days} more days")
+    if _too_wide(folder, places):
+        said, _, step = ca.WIDE.partition(": ")
+        yield Finding("CA", False, said, f"{step}, and tell clients of the new root (scripts/install-ca)")
 
 
 def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding]:
@@ -109,6 +117,10 @@ def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding
     got = probe.ask(places["proxy"], host, bundle)
     if got.broke == "trust":
         yield Finding("trusted", False, f"our own bundle is refused: {got.detail}", _untrusted(host, places))
+        return
+    if got.broke and not _listed(host, places):
+        step = "list it in rules/local/hosts.yaml if it is one (--host names an LLM host; api.openai.com by default)"
+        yield Finding("governed", None, f"{host} is no LLM host by the rules, and did not answer: {got.detail}", step)
         return
     if got.broke:
         step = "rules/hosts.yaml and rules/egress.yaml decide" if got.broke == "tunnel" else "the proxy's log says more"
@@ -134,6 +146,14 @@ def _called(places: dict[str, str], host: str, folder: Path) -> Iterator[Finding
         yield Finding("HTTP/3", None, f"{host} offers it, and it cannot be governed", step)
 
 
+def _listed(host: str, places: dict[str, str]) -> bool:
+    """Is it an LLM host? Yes where the rules cannot be read, which others tell of."""
+    try:
+        return bool(environment.past([host], places))
+    except LaunchError:
+        return True
+
+
 def _companys(places: dict[str, str]) -> bool:
     """Does a CA of the company's own sign, and not ours? No where the rules cannot be read."""
     from mitmesh.rules import RulesError, load
@@ -142,6 +162,19 @@ def _companys(places: dict[str, str]) -> bool:
         return load(Path(places["rules"])).mesh.ca.cert is not None
     except RulesError:
         return False
+
+
+def _too_wide(folder: Path, places: dict[str, str]) -> bool:
+    """May our CA sign for every host against the rules? No where it or they cannot be read, which others tell of."""
+    from mitmesh import ca
+    from mitmesh.rules import RulesError, load
+
+    try:
+        rules = load(Path(places["rules"]))
+        signers = ca.look(folder / "ca", rules)
+    except (RulesError, OSError):
+        return False
+    return signers is not None and signers.wider(rules)
 
 
 def _untrusted(host: str, places: dict[str, str]) -> str:
@@ -172,7 +205,7 @@ def _shell(folder: Path, places: dict[str, str]) -> Iterator[Finding]:
 
 def _past(places: dict[str, str]) -> Iterator[Finding]:
     try:
-        past = [entry for entry in environment.no_proxy(os.environ) if environment.passes_by(entry, places)]
+        past = environment.past(environment.no_proxy(os.environ), places)
     except LaunchError as error:
         yield Finding("NO_PROXY", None, f"nobody can say what it takes past the proxy: {error}", "correct the file")
         return
@@ -185,8 +218,8 @@ def _command(folder: Path, places: dict[str, str], command: list[str]) -> Iterat
     if not shutil.which(command[0]):
         yield Finding("command", False, f"{command[0]} is not found", "is it on PATH?")
         return
-    with watched(folder) as seen:
-        variables = environment.variables(folder, places)
+    with relay(places["proxy"]) as through, watched(folder, through) as seen:
+        variables = environment.variables(folder, {**places, "proxy": through.address})
         code = subprocess.run(command, env=os.environ | variables).returncode
     yield Finding("command", True if code == 0 else None, f"{command[0]} ended with {code}")
     for host in seen.rejected:
@@ -210,8 +243,20 @@ def _command(folder: Path, places: dict[str, str], command: list[str]) -> Iterat
         step = "if one of them is an LLM host, list it in rules/local/hosts.yaml"
         yield Finding("governed", False, f"it called no LLM host: {', '.join(seen.tunnelled)}", step)
     elif not (seen.rejected or seen.refused or seen.unreachable):
-        step = "it takes no notice of HTTPS_PROXY: docs/clients.md says how to tell it, or use the gateway's base URL"
-        yield Finding("proxy", False, "nothing of it came to the proxy", step)
+        yield _nothing(code, seen.others)
+
+
+def _nothing(code: int, others: int) -> Finding:
+    """Nothing of the command came to the proxy: why that may be."""
+    said = "nothing of it came to the proxy"
+    if others:
+        said += f"; {others} calls of others did, or its own by way of the gateway (scripts/why last)"
+    if code:
+        return Finding(
+            "proxy", False, said, "it failed before it called anybody: what did it say, and does it run alone?"
+        )
+    step = "if it calls a model at all it takes no notice of HTTPS_PROXY: docs/clients.md says how to tell it"
+    return Finding("proxy", False, said, step + ", or use the gateway's base URL")
 
 
 def _pinned(folder: Path) -> Iterator[Finding]:

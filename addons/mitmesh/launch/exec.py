@@ -9,6 +9,10 @@ import sys
 from mitmesh.launch import LaunchError, environment, home
 
 USAGE = "usage: scripts/exec -- COMMAND [ARGUMENT ...], or scripts/exec --print"
+LISTED = (
+    "the rules list an LLM host on this machine (or cannot be read), so what calls localhost goes through the proxy; "
+    "it refuses other servers here that rules/egress.yaml does not allow"
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -26,6 +30,8 @@ def main(argv: list[str] | None = None) -> None:
         for name, value in variables.items():
             sys.stdout.write(f"export {name}={shlex.quote(value)}\n")
         return
+    if environment.LOOPBACK[0] not in variables["NO_PROXY"].split(","):
+        sys.stderr.write(f"mitmesh: {LISTED}\n")
     environ = {name: value for name, value in os.environ.items() if name != environment.KEY_LOG}
     try:
         os.execvpe(command[0], command, environ | variables)

@@ -28,6 +28,9 @@ def main(argv: list[str] | None = None) -> None:
         sys.stdout.write(f"{certificate}\n")
         return
     found, failed = _stores(options.stores or list(stores.KINDS))
+    for kind in options.stores:
+        if not failed and kind not in dict(found):
+            sys.stdout.write(f"{kind:<8}there is none here\n")
     with _roots(certificate) as roots:
         for kind, store in found:
             try:

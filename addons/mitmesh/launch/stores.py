@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,14 @@ class Store(ABC):
 
 
 class Anchors(Store):
-    """A folder of certificates, and a command that makes the system's own store of them: Debian, RHEL."""
+    """A folder of certificates, and a command that makes the system's own store of them: Debian, RHEL.
 
-    def __init__(self, folder: Path, suffix: str, update: Sequence[str]) -> None:
+    `follows` is a store that the command adds each root to, and never takes one out of: Debian's for Java.
+    """
+
+    def __init__(self, folder: Path, suffix: str, update: Sequence[str], follows: Iterable[Store] = ()) -> None:
         super().__init__(str(folder))
-        self.folder, self.suffix, self.update = folder, suffix, update
+        self.folder, self.suffix, self.update, self.follows = folder, suffix, update, tuple(follows)
 
     def names(self) -> list[str]:
         return sorted(each.stem for each in self.folder.glob(f"{PREFIX}*{self.suffix}"))
@@ -66,6 +69,9 @@ class Anchors(Store):
     def remove(self, name: str) -> None:
         call(["rm", "-f", str(self.folder / f"{name}{self.suffix}")], as_root=True)
         call([*self.update, "--fresh"] if self.suffix == ".crt" else self.update, as_root=True)
+        for store in self.follows:
+            if name in store.names():
+                store.remove(name)
 
 
 class Keychain(Store):
@@ -131,22 +137,26 @@ class Nss(Store):
 
 
 class Java(Store):
-    """The trust store of one Java."""
+    """The trust store of one Java, or of several: Debian's share one."""
 
-    def __init__(self, java_home: Path) -> None:
-        super().__init__(str(java_home / "lib" / "security" / "cacerts"))
-        self.keytool = str(java_home / "bin" / "keytool")
+    def __init__(self, cacerts: Path, keytool: Path) -> None:
+        super().__init__(str(cacerts))
+        self.keytool = str(keytool)
         self.store = ["-noprompt", "-storepass", "changeit", "-keystore", self.place]
         self.own = os.access(self.place, os.W_OK)
 
     def names(self) -> list[str]:
-        return sorted(set(_NAME.findall(call([self.keytool, "-list", *self.store]))))
+        return sorted(set(_NAME.findall(self._listed())))
 
     def add(self, root: Root) -> None:
         self._change("-importcert", "-alias", root.name, "-file", str(root.file))
 
     def remove(self, name: str) -> None:
-        self._change("-delete", "-alias", name)
+        for alias in re.findall(rf"^(?:debian:)?{name}[^,\s]*", self._listed(), re.M):  # the hook's: debian:NAME.pem
+            self._change("-delete", "-alias", alias)
+
+    def _listed(self) -> str:
+        return call([self.keytool, "-list", *self.store])
 
     def _change(self, what: str, *more: str) -> None:
         call([self.keytool, what, *self.store, *more], as_root=not self.own)
@@ -157,7 +167,7 @@ def system() -> Iterator[Store]:
     if sys.platform == "darwin":
         yield Keychain()
     elif shutil.which("update-ca-certificates", path=_PATH):
-        yield Anchors(Path("/usr/local/share/ca-certificates"), ".crt", ["update-ca-certificates"])
+        yield Anchors(Path("/usr/local/share/ca-certificates"), ".crt", ["update-ca-certificates"], debian_java())
     elif shutil.which("update-ca-trust", path=_PATH):
         yield Anchors(Path("/etc/pki/ca-trust/source/anchors"), ".pem", ["update-ca-trust", "extract"])
 
@@ -183,23 +193,30 @@ def nss() -> Iterator[Store]:
 
 
 def java() -> Iterator[Store]:
-    """JAVA_HOME's, and that of the java on PATH; Debian's is made of the system's store, and is left to that."""
+    """JAVA_HOME's, that of the java on PATH, and the one that all of Debian's share."""
     homes = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
     if found := shutil.which("java"):
         homes.append(Path(found).resolve().parents[1])
-    stores = dict.fromkeys(home.resolve() for home in homes if (home / "bin" / "keytool").exists())
-    for home in stores:
-        cacerts = home / "lib" / "security" / "cacerts"
-        if cacerts.is_file() and not cacerts.resolve().is_relative_to("/etc/ssl/certs/java"):
-            yield Java(home)
+    own = {(home / "lib" / "security" / "cacerts").resolve(): home / "bin" / "keytool" for home in reversed(homes)}
+    own.pop(DEBIAN_JAVA, None)
+    yield from (Java(cacerts, tool) for cacerts, tool in own.items() if cacerts.is_file() and tool.exists())
+    yield from debian_java()
 
 
+def debian_java() -> Iterator[Store]:
+    """The store that update-ca-certificates adds to, by a hook; any Java's keytool can read it."""
+    if DEBIAN_JAVA.is_file():
+        yield from (Java(DEBIAN_JAVA, tool) for tool in sorted(JVMS.glob("*/bin/keytool"))[:1])
+
+
+JVMS = Path("/usr/lib/jvm")
+DEBIAN_JAVA = Path("/etc/ssl/certs/java/cacerts")
 KINDS = {"system": system, "nss": nss, "java": java}
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
 def call(command: Sequence[str], *, as_root: bool = False, may_fail: bool = False) -> str:
-    """What the command prints. Raises LaunchError with its last line where it fails."""
+    """What the command prints. Raises LaunchError with the line that says why it fails."""
     if as_root and os.geteuid():
         command = ["sudo", *command]
     try:
@@ -208,5 +225,6 @@ def call(command: Sequence[str], *, as_root: bool = False, may_fail: bool = Fals
         raise LaunchError(f"{command[0]}: {error.strerror}") from None
     if done.returncode and not may_fail:
         said = (done.stderr or done.stdout).strip().splitlines() or ["it says nothing"]
-        raise LaunchError(f"{' '.join(command[:2])} failed: {said[-1]}")
+        named = [line for line in (done.stdout + done.stderr).splitlines() if "error:" in line]  # keytool's, on stdout
+        raise LaunchError(f"{' '.join(command[:2])} failed: {(named or said)[-1]}")
     return done.stdout

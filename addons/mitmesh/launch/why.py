@@ -84,7 +84,9 @@ def _whose(call: dict[str, Any]) -> str:
         return f"{said}: stage {call['refused_by']}, rule {call['refused_rule']}"
     if call["outcome"] == "upstream_failed":
         return "the error the client saw was written by mitmesh, because no answer came"
-    if call["origin"] == "provider" and (call["status"] or 0) >= 400:
+    if not call["status"]:
+        return "nobody's: there was no answer yet"
+    if call["origin"] == "provider" and call["status"] >= 400:
         return f"the provider's own error; mitmesh passed it on (request {call['id']} was allowed)"
     return said
 

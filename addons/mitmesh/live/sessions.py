@@ -102,18 +102,24 @@ def so_far(x: Exchange) -> tuple[Usage | None, int | None]:
     if not x.forwarded:
         return None, None
     said = x.answer.usage if x.answer else None
-    chars = sum(len(part.text) for part in x.answer.parts) if x.answer else 0
     prompt: int | None = x.notes.get(NOTE)
     if prompt is None:
         prompt = x.notes[NOTE] = sum(len(text.text) for text in x.call.texts) // CHARS_PER_TOKEN
     usage = Usage(prompt, estimated=True)
     if said:
         usage = Usage(said.prompt, said.completion, said.cache_read, said.cache_write_5m, said.cache_write_1h)
-    usage.completion = max(usage.completion, chars // CHARS_PER_TOKEN)
+    usage.completion = max(usage.completion, _said(x) // CHARS_PER_TOKEN)
     if x.origin is Origin.PROXY:
         return usage, 0  # an answer of our own
     cost = prices.price(x.call.model, x.provider, usage, x.started, x.rules.prices.prices) if x.call.model else None
     return usage, cost
+
+
+def _said(x: Exchange) -> int:
+    """Characters of the answer so far, by its bytes where it streams: the pieces of a part are joined at its end."""
+    if x.reading:
+        return x.reading.parts.size
+    return sum(len(part.text) for part in x.answer.parts) if x.answer else 0
 
 
 def _key(x: Exchange) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ UNICODE = r"\\{1,16}u(?![dD][89a-fA-F])[0-9a-fA-F]{4}"
 """A character by its number, however many strings of JSON it lies in."""
 _STEP = re.compile(rf"(?P<number>{UNICODE})|\\\\|\\(?P<plain>[nrt\"])")
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", '"': '"'}
-_MEMBER = re.compile(r"""["']\s{0,4}:""")
+_MEMBER = re.compile(r"""["']\s{1,4}:""")
 
 
 def is_escaped(text: str) -> bool:
@@ -21,8 +21,10 @@ def is_escaped(text: str) -> bool:
     JSON: a path may have a backslash before an `n`."""
     if "\\" not in text:
         return False
+    if "\\u" in text:
+        return True
     plain = "\\n" in text or "\\t" in text or "\\r" in text or '\\"' in text
-    return "\\u" in text or (plain and _MEMBER.search(text) is not None)
+    return plain and ('":' in text or "':" in text or _MEMBER.search(text) is not None)
 
 
 def char(escape: str) -> str:
@@ -78,14 +80,21 @@ class EscapedText:
 
 def _plain(raw: str) -> str:
     """The same steps by means that are fast on long texts: most have nothing in them that is to be edited."""
-    text = raw
-    if "\\u" in text:
-        return _STEP.sub(_one, text)
-    if "\\\\" in text:
-        return "\\\\".join(_plain(part) for part in text.split("\\\\"))
-    for letter, plain in _PLAIN.items():
-        text = text.replace("\\" + letter, plain)
-    return text
+    if "\\u" in raw:
+        return _STEP.sub(_one, raw)
+    pieces = raw.split("\\")
+    out, at, last = [pieces[0]], 1, len(pieces)
+    while at < last:
+        piece = pieces[at]
+        at += 1
+        if plain := _PLAIN.get(piece[:1]):
+            out += (plain, piece[1:])
+        elif piece or at == last:
+            out += ("\\", piece)
+        else:  # an escaped backslash stays, and what follows it is no escape
+            out += ("\\\\", pieces[at])
+            at += 1
+    return "".join(out)
 
 
 def _one(found: re.Match[str]) -> str:

@@ -25,7 +25,6 @@ _KEPT = GROWING | {"responses", "completions", "batches", "files", "cachedConten
 _UPLOADS = re.compile(r"/(files|uploads(/[^/]+/parts)?)/?$")
 _FIELDS = frozenset({"file_id", "file_ids", "fileUri", "file_uri", "input_file_id", "thread_id", "upload_id"})
 """Members whose strings are ids of such things, or addresses that end in one."""
-_SIGNS = (b"file_id", b"fileUri", b"file_uri", b"thread_id", b"upload_id")
 _MADE = ("file", "conversation", "response", "thread", "message_batch")
 """Members of answers that are such a thing, with its id."""
 _IDS = ("id", "thread_id", "name", "output_file_id", "error_file_id")
@@ -59,7 +58,7 @@ def references(x: Exchange) -> References:
     for step, following in itertools.pairwise(steps):
         if step in _KEPT and following not in _KEPT | _WORDS:
             (found.grows if step in GROWING else found.reads).append(bare(unquote(following)))
-    if x.body and any(sign in x.body.raw for sign in _SIGNS):
+    if x.body:
         found.reads += _in(x.body.doc)
     return found
 
@@ -73,15 +72,14 @@ def _in(doc: Any) -> Iterator[str]:
     todo = [doc]
     while todo:
         node = todo.pop()
-        if isinstance(node, dict):
-            for key, value in node.items():
-                if key in _FIELDS:
-                    for each in value if isinstance(value, list) else (value,):
-                        if isinstance(each, str) and each:
-                            yield bare(each)
-            todo += [value for value in node.values() if isinstance(value, (dict, list))]
-        elif isinstance(node, list):
-            todo += [value for value in node if isinstance(value, (dict, list))]
+        if type(node) is dict:
+            if not _FIELDS.isdisjoint(node):
+                named = [value for key, value in node.items() if key in _FIELDS]
+                given = [each for value in named for each in (value if isinstance(value, list) else (value,))]
+                yield from (bare(each) for each in given if isinstance(each, str) and each)
+            todo += [value for value in node.values() if type(value) is dict or type(value) is list]
+        elif type(node) is list:
+            todo += [value for value in node if type(value) is dict or type(value) is list]
 
 
 def made(doc: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from mitmesh.dialects.base import Operation
 from mitmesh.live.events import events
 from mitmesh.live.hub import Hub
 from mitmesh.live.sessions import Sessions
@@ -26,6 +27,8 @@ class Live(Stage):
 
     def finish(self, x: Exchange) -> None:
         """Its events, and its part of its session."""
+        if _is_listing(x) and not x.refusal:
+            return
         self._sessions.end(x)
         for event in events(x):
             self.hub.publish(event)
@@ -36,4 +39,9 @@ class Live(Stage):
 
     def sessions(self) -> list[dict[str, Any]]:
         """The sessions at this moment."""
-        return self._sessions.now(self.running())
+        return self._sessions.now(x for x in self.running() if not _is_listing(x))
+
+
+def _is_listing(x: Exchange) -> bool:
+    """A question for the list of models (scripts/doctor's is one): no call of a model, and nobody's session."""
+    return x.operation is Operation.MODELS

@@ -84,8 +84,8 @@ class Meter(Stage):
         if x.operation in _FREE or (x.method == "GET" and not x.dialect.native):
             return  # what was looked up, a batch say, was used once, however often somebody looks
         served = x.answer.model if x.answer else None
-        if x.origin is Origin.PROXY:
-            x.cost = 0  # an answer of our own
+        if x.origin is Origin.PROXY and x.route != "demo":
+            x.cost = 0  # an answer of our own; a demo's has the price it would have had, notionally
         elif model := x.call.model or served:
             x.cost = prices.price(model, x.provider, usage, x.started, x.rules.prices.prices, served=served)
         x.usage = usage

@@ -138,6 +138,7 @@ class Redact(Stage):
         x.notes[self.name] = state
         if large:
             await asyncio.to_thread(self._write, x, redaction, every, own, odd)
+            await asyncio.to_thread(x.body.render if x.body else str)  # it keeps the bytes
         else:
             self._write(x, redaction, every, own, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
@@ -203,7 +204,6 @@ class Redact(Stage):
             for index in own & sent.keys():
                 x.body.set(texts[index].path, sent[index])
             write_members(x.body, texts, {index: sent[index] for index in odd & sent.keys()})
-            x.body.render()  # it keeps the bytes
 
     def _write_beside(self, x: Exchange, redaction: Redaction, beside: dict[int, Text]) -> None:
         """The same for what is said besides the body: the URL, and claims that audit and metrics would show."""

@@ -63,7 +63,7 @@ class Route(Stage):
             self._own_key(x)
         if self._demo and (x.target or x.route):
             x.route, x.local, x.origin = "demo", self._demo, Origin.PROXY
-            x.host = x.host.model_copy(update={"billing": Billing.LOCAL})
+            x.host = x.host.model_copy(update={"billing": Billing.SUBSCRIPTION})
             drop_credentials(x.headers)
 
     async def _gateway(self, x: Exchange) -> None:

@@ -35,9 +35,11 @@ type Message = tuple[str, str]
 _ROLES = {Kind.TEXT: "assistant", Kind.REASONING: "reasoning", Kind.TOOL_CALL: "tool_call", Kind.REFUSAL: "refusal"}
 _ADD_MESSAGE = "insert or ignore into messages (hash, role, text, first_seen) values (?, ?, ?, ?)"
 _LINK = (
-    "insert or ignore into exchange_messages (exchange, direction, position, role, chars, message)"
-    " values (?, ?, ?, ?, ?, ?)"
+    "insert or ignore into exchange_messages (exchange, direction, position, role, chars, message, tool)"
+    " values (?, ?, ?, ?, ?, ?, ?)"
 )
+_TOOL = 200
+"""Characters kept of a tool's name."""
 _FIND = "select json_group_object(hash, id) from messages where hash in (select value from json_each(?))"
 
 
@@ -110,22 +112,30 @@ def _answer_messages(texts: Texts) -> Iterable[Message]:
             yield _ROLES[part.kind], f"{name}\n{text}" if name else text
 
 
+def _tools(texts: Texts) -> set[int]:
+    """The positions of an answer's messages that begin with the name of a tool."""
+    said = [part for part in texts.parts if isinstance(part, Part) and part.kind is not Kind.OPAQUE]
+    return {position for position, part in enumerate(said) if part.kind is Kind.TOOL_CALL and part.name}
+
+
 def write(conn: sqlite3.Connection, batch: list[Texts], hasher: Hasher) -> None:
     """Store a batch in one transaction: new messages are added and indexed, known ones only pointed at."""
-    links: list[tuple[str, str, int, str, int, str | None]] = []
+    links: list[tuple[str, str, int, str, int, str | None, str | None]] = []
     found: dict[str, Row] = {}
     for texts in batch:
+        tools = _tools(texts)
         for position, (role, text) in enumerate(messages(texts)):
             key = hasher.message(role, text) if texts.keep else None
             if key is not None:
                 found.setdefault(key, (key, role, text, texts.when))
-            links.append((texts.exchange, texts.direction, position, role, len(text), key))
+            tool = text.partition("\n")[0][:_TOOL] if key and position in tools else None
+            links.append((texts.exchange, texts.direction, position, role, len(text), key, tool))
     with transaction(conn):
         ids = _find(conn, found)
         missing = [row for key, row in found.items() if key not in ids]
         insert(conn, _ADD_MESSAGE, missing)
         ids |= _find(conn, [row[0] for row in missing])
-        insert(conn, _LINK, [(*link, ids[key] if key else None) for *link, key in links])
+        insert(conn, _LINK, [(*link, ids[key] if key else None, tool) for *link, key, tool in links])
 
 
 def _find(conn: sqlite3.Connection, hashes: Iterable[str]) -> dict[str, int]:

@@ -181,6 +181,14 @@ def exchange_messages(db: Database) -> None:
     db.create_view("conversations", _CONVERSATIONS)
 
 
+@content(name="003_tool")
+def tool(db: Database) -> None:
+    """The tool that an answer's message calls, where its text is kept: the first line of that, redacted as it is."""
+    db.execute("alter table exchange_messages add column tool text")
+    db.execute("drop view conversations")
+    db.create_view("conversations", _CONVERSATIONS.replace("messages.text\n", "messages.text, tool\n"))
+
+
 @access(name="001_reads")
 def reads(db: Database) -> None:
     """Who read content, when, and what they asked for. Rows are added, never changed and never deleted."""
