@@ -19,10 +19,10 @@ from mitmesh import answering
 from mitmesh.answering import Tap, Unwritable, changed_json, framing_of, read_json
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Answer, Call, Event, Framing, Operation
-from mitmesh.exchange import Exchange, Target
+from mitmesh.exchange import Action, Exchange, Mode, Target, Verdict
 from mitmesh.guard import Guard
 from mitmesh.rules import HostRule, Rules
-from mitmesh.stage import Stage
+from mitmesh.stage import Stage, StreamEnded, StreamHeld
 
 RECORDED = {
     "anthropic_stream_thinking": ("anthropic", Framing.SSE),
@@ -87,6 +87,12 @@ class Taps:
         last = self.tap(b"")
         self.out += last if isinstance(last, bytes) else b"".join(last)
         return self
+
+    def feed(self, chunks: Sequence[bytes | None]) -> None:
+        """As they are: b"" is the end, None goes on after a hold."""
+        for chunk in chunks:
+            given = self.tap(chunk)
+            self.out += given if isinstance(given, bytes) else b"".join(given)
 
     @property
     def answer(self) -> Answer:
@@ -202,6 +208,76 @@ def test_nothing_is_sent_while_held() -> None:
     assert tap(b'data: {"a": 1}\n\n') == []
     assert tap(b"data: ") == []
     assert tap(b"") == b""
+
+
+class Waits:
+    """Holds the second event until it is told, and takes down what it was asked."""
+
+    def __init__(self, then: Exception | None = None) -> None:
+        self.asked: list[bytes] = []
+        self.ready, self.then = False, then
+        self.until: Any = object()
+
+    def event(self, event: Event, doc: Any) -> None:
+        self.asked.append(event.data)
+        if b"two" in event.data and not self.ready:
+            raise StreamHeld(self.until)
+        if b"two" in event.data and self.then:
+            raise self.then
+
+    def end(self) -> Sequence[Event]:
+        return ()
+
+
+def spoken(*words: str) -> bytes:
+    return b"".join(
+        b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": word}}]}).encode() + b"\n\n"
+        for word in words
+    )
+
+
+def test_what_is_held_waits_with_all_that_follows() -> None:
+    """It is read once, asked about again, and comes in order; what comes meanwhile comes after it."""
+    waits = Waits()
+    taps = Taps(exchange(), Framing.SSE, "", ("quota", waits))
+    taps.feed([spoken("one", "two", "three")])
+    assert taps.out == spoken("one") and taps.tap.held is waits.until
+    taps.feed([spoken("four")])
+    assert taps.out == spoken("one")
+    waits.ready = True
+    taps.feed([None])
+    assert taps.out == spoken("one", "two", "three", "four") and taps.tap.held is None
+    taps.feed([b""])
+    assert taps.x.answer and taps.x.answer.text == "onetwothreefour" and taps.known == 1
+
+
+def test_an_end_does_not_wait() -> None:
+    """What is still held when the provider has ended is not delivered."""
+    waits = Waits()
+    taps = Taps(exchange(), Framing.SSE, "", ("quota", waits))
+    taps.feed([spoken("one"), spoken("two")[:-2], b""])
+    assert taps.out.startswith(spoken("one")) and b"two" not in taps.out and b"error" in taps.out
+
+
+def test_an_event_that_was_not_delivered_is_no_part_of_the_answer() -> None:
+    """A stream that is ended has said what went before."""
+    verdict = Verdict("quota", Action.REFUSE, "tok", Mode.ENFORCE, "v", "no more", 429, "quota_exceeded")
+    waits = Waits(StreamEnded(verdict))
+    waits.ready = True
+    taps = Taps(exchange(), Framing.SSE, "", ("quota", waits))
+    taps.feed([spoken("one", "two", "three")])
+    taps.tap._stop()
+    assert taps.x.answer and taps.x.answer.text == "one" and taps.cuts == 1 and b"no more" in taps.out
+
+
+def test_an_array_that_ends_before_it_began_is_an_array() -> None:
+    """Gemini's stream without SSE: the first element does not fit."""
+    verdict = Verdict("quota", Action.REFUSE, "tok", Mode.ENFORCE, "v", "no more", 429, "quota_exceeded")
+    waits = Waits(StreamEnded(verdict))
+    waits.ready = True
+    taps = Taps(exchange("gemini", Framing.JSON_ARRAY), Framing.JSON_ARRAY, "", ("quota", waits))
+    taps.feed([b'[{"candidates": [{"content": {"parts": [{"text": "two"}]}}]}'])
+    assert json.loads(taps.out)[-1]["error"]["message"].startswith("no more")
 
 
 @pytest.mark.parametrize("dialect", list(DIALECTS))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Answer, Event, Framing, Refusal
 from mitmesh.exchange import Exchange, Mode
 from mitmesh.guard import Guard, StageFailed
-from mitmesh.stage import StreamEnded
+from mitmesh.stage import StreamEnded, StreamHeld
 from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
 from mitmesh.wire.frames import FrameTooLong, framer
 from mitmesh.wire.jsontext import Body, crowded
@@ -120,11 +122,17 @@ class Tap:
         self.malformed = False
         """Is it no stream that can be read? What follows passes unread, where nothing edits it."""
         self._ended = False
+        self.held: Awaitable[object] | None = None
+        """What the stream waits for: once it is done, call the tap with None."""
+        self._waiting: deque[Event] = deque()
+        self._was_read = False  # the first of them, which a transform holds
+        self._sent = False
 
-    def __call__(self, chunk: bytes) -> bytes | list[bytes]:
-        """Take a chunk as it came (b"" at the end), return what goes to the client. Never raises."""
+    def __call__(self, chunk: bytes | None) -> bytes | list[bytes]:
+        """Take a chunk as it came (b"" at the end, None to go on after a hold), return what goes to the client. Never
+        raises."""
         began = time.perf_counter()
-        self.x.response_bytes += len(chunk)
+        self.x.response_bytes += len(chunk or b"")
         try:
             return self._take(chunk)
         finally:
@@ -134,11 +142,13 @@ class Tap:
         self._reader.finish()
         self.x.answer_cut = self._reader.cut
 
-    def _take(self, chunk: bytes) -> bytes | list[bytes]:
+    def _take(self, chunk: bytes | None) -> bytes | list[bytes]:
+        ends, chunk = chunk == b"", chunk or b""
         if self._ended or self.malformed:
             return [] if self._ended else chunk
         try:
-            out = self._events(chunk)
+            self._waiting.extend(self._framed(chunk) if chunk or ends else ())
+            out = self._passed(ends=ends)
         except StageFailed as failed:
             return self._end(f"{failed}.failed", f"The {failed} stage failed, so the answer was ended.")
         except Exception as error:  # noqa: BLE001 # what a provider sends must end nothing but its own reading
@@ -150,28 +160,41 @@ class Tap:
             return out if out else chunk
         return out if chunk or out else b""
 
-    def _events(self, chunk: bytes) -> list[bytes]:
+    def _framed(self, chunk: bytes) -> list[Event]:
+        """The events that a chunk completes, or the end."""
         if self._encoding and self._decoder is None:  # not when it is made: an unknown one is for _take to judge
             self._decoder = decoder(self._encoding)
         decode = self._decoder
         if chunk:
             plain = decode.feed(chunk) if decode else chunk
-            events = self._framer.feed(plain) if len(plain) <= SLICE else self._sliced(plain)
-        else:
-            events = self._framer.feed(decode.finish()) if decode else []
-            events += self._framer.flush()
+            return self._framer.feed(plain) if len(plain) <= SLICE else self._sliced(plain)
+        events = self._framer.feed(decode.finish()) if decode else []
+        return events + self._framer.flush()
+
+    def _passed(self, *, ends: bool) -> list[bytes]:
+        """What the waiting events become, as far as they may go on."""
         out: list[bytes] = []
-        for event in events:
+        self.held = None
+        while self._waiting:
+            event = self._waiting[0]
             doc = _parsed(event.data)
-            self._reader.feed(event, doc)
-            if self._edits:
-                try:
-                    out += [piece.raw for piece in self._transformed(event, doc)]
-                except StreamEnded as ended:
-                    return out + self._stopped(ended, doc)
+            if not self._was_read:
+                self._reader.parts.mark()
+                self._reader.feed(event, doc)
+            self._was_read = False
+            try:
+                out += [piece.raw for piece in self._transformed(event, doc)] if self._edits else ()
+            except StreamHeld as held:
+                self.held, self._was_read = held.until, True
+                return out if not ends else out + self._end("engine.stream", "The stream ended within an event.")
+            except StreamEnded as ended:
+                self._reader.parts.undo()  # an answer is what was delivered of it
+                return out + self._stopped(ended, doc)
+            self._waiting.popleft()
+            self._sent = self._sent or bool(out)
         if self.x.times.first_token is None and self._reader.answer.parts:
             self.x.times.first_token = time.monotonic()
-        if not chunk:
+        if ends:
             self._stop()
             out += self._held_back()
             if tail := self._known():
@@ -216,23 +239,39 @@ class Tap:
                 out += [piece.raw for piece in self._transformed(event, _parsed(event.data))]
         return out
 
+    def _finish(self) -> None:
+        self._ended, self.held = True, None
+        self._waiting.clear()
+        self._cut()
+
     def _stopped(self, ended: StreamEnded, last: Any) -> list[bytes]:
         """End the stream as a stage decided: what the others held back, the dialect's own finish, then the reason."""
-        self._ended = True
-        self._cut()
+        self._finish()
         said, x = ended.verdict, self.x
         refusal = Refusal(said.status, said.type, said.reason, said.rule_id, x.id, said.retry_after)
-        finish = x.dialect.stop(self._reader.answer, last, framing=self.framing)
-        return [*self._held_back(), finish, x.dialect.stream_error(refusal, framing=self.framing)]
+        finish = x.dialect.stop(_used(self._reader.answer, ended.output), last, framing=self.framing)
+        held = self._held_back()
+        last = finish + x.dialect.stream_error(refusal, framing=self.framing)
+        return [*held, self._opened(last) if not held else last]
 
     def _end(self, rule: str, message: str) -> list[bytes]:
         """Cut the provider off; the bytes that tell the client so, in its dialect. Nothing can be said in a stream
         that passes compressed."""
-        self._ended = True
-        self._cut()
+        self._finish()
         refusal = Refusal(503, "stage_failed", message, rule, self.x.id)
         compressed = self._decoder is not None and not self._edits
-        return [] if compressed else [self.x.dialect.stream_error(refusal, framing=self.framing)]
+        return [] if compressed else [self._opened(self.x.dialect.stream_error(refusal, framing=self.framing))]
+
+    def _opened(self, last: bytes) -> bytes:
+        """The last events; where they are the first as well, an array begins with them."""
+        return last if self._sent or self.framing is not Framing.JSON_ARRAY else b"[" + last.lstrip(b",\r\n")
+
+
+def _used(answer: Answer, output: int) -> Answer:
+    """With what was delivered, where a provider told less at the beginning."""
+    if answer.usage is None or answer.usage.completion >= output:
+        return answer
+    return replace(answer, usage=replace(answer.usage, completion=output))
 
 
 def _parsed(data: bytes) -> Any:

@@ -7,6 +7,7 @@ itself, so a door file that is touched, broken or deleted takes nothing away. Ea
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -184,6 +185,12 @@ class Engine:
             await self._or_kill(flow, self.calls.response_headers)
         elif flow.response and flow.metadata.get(PASSES):
             flow.response.stream = True  # what is not ours is not held
+
+    async def mesh_held(self, flow: http.HTTPFlow) -> None:
+        """The answer waits (see patches)."""
+        held = getattr(flow.response.stream, "held", None) if flow.response else None
+        if held is not None:
+            await asyncio.wait([asyncio.ensure_future(held)])
 
     async def response(self, flow: http.HTTPFlow) -> None:
         """The answer ends."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh.exchange import Exchange, Mode
 from mitmesh.rules import FailMode
-from mitmesh.stage import StreamEnded
+from mitmesh.stage import StreamEnded, StreamHeld
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -76,10 +76,11 @@ class Guard:
         self, stage: Stage, x: Exchange, hook: str, method: Callable[[], T], failed: T | None = None
     ) -> T | None:
         """Run a method on the answer's way back. Where it fails: `failed`, or, where the answer must not go on, a
-        refusal in `x` and StageFailed. A stream that a stage ends is no failure: StreamEnded passes."""
+        refusal in `x` and StageFailed. A stream that a stage ends or holds is no failure: StreamEnded and StreamHeld
+        pass."""
         try:
             return method()
-        except StreamEnded:
+        except (StreamEnded, StreamHeld):
             raise
         except FAILURES as error:  # as above
             self.note(stage.name, hook, error)

@@ -8,15 +8,20 @@
 * A hard limit of buffered bodies that holds for governed calls only. `body_size_limit` would also end the downloads of
   hosts that are none of ours, judges a stream by its Content-Length, and cannot be told apart by flow.
 * No socket before ours: in the plain form mitmproxy has begun to open *:8080 when it loads the first script.
+* A stream that waits: where a response's stream callable has something in `held`, the hook `mesh_held` is awaited, and
+  then the callable asked what else there is (with None), until it waits no longer. Nothing of this stream goes on
+  meanwhile, its end neither; others do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 
 from mitmproxy import flow, http
+from mitmproxy.proxy.commands import StartHook
 from mitmproxy.proxy.layers.http import HttpStream, SendHttp
 from mitmproxy.proxy.layers.http import _events as events
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
@@ -41,9 +46,17 @@ def hold_sockets(proxyserver: Any) -> None:
             proxyserver.servers._instances = {}  # else they would be stopped later, and were never started
 
 
+@dataclass
+class MeshHeldHook(StartHook):
+    """A stream waits (see above); the hook is called mesh_held."""
+
+    flow: http.HTTPFlow
+
+
 def install(limit: Limit) -> None:
     """Patch mitmproxy; `limit` says how many bytes of a flow's request or answer may be buffered (None: any)."""
-    missing = [name for name in ("handle_protocol_error", "check_body_size") if not hasattr(HttpStream, name)]
+    patched = ("handle_protocol_error", "check_body_size", "state_stream_response_body")
+    missing = [name for name in patched if not hasattr(HttpStream, name)]
     if missing:
         raise RuntimeError(f"this mitmproxy has no HttpStream.{missing[0]}; use the locked version")
     original = getattr(HttpStream.handle_protocol_error, "original", HttpStream.handle_protocol_error)
@@ -59,9 +72,28 @@ def install(limit: Limit) -> None:
             return False
         return (yield from _too_large(self, request, most))
 
+    passes = getattr(HttpStream.state_stream_response_body, "original", HttpStream.state_stream_response_body)
+
+    def state_stream_response_body(self: HttpStream, event: Any) -> Commands:
+        yield from passes(self, event)
+        if isinstance(event, events.ResponseData):
+            yield from _resumed(self)
+
+    state_stream_response_body.original = passes  # type: ignore[attr-defined]
+    HttpStream.state_stream_response_body = state_stream_response_body  # type: ignore[method-assign]
     handle_protocol_error.original = original  # type: ignore[attr-defined]
     HttpStream.handle_protocol_error = handle_protocol_error  # type: ignore[method-assign]
     HttpStream.check_body_size = check_body_size  # type: ignore[method-assign]
+
+
+def _resumed(stream: HttpStream) -> Commands:
+    """What a stream callable held back, when it may go on."""
+    callback = stream.flow.response and stream.flow.response.stream
+    while callable(callback) and getattr(callback, "held", None) is not None:
+        yield MeshHeldHook(stream.flow)
+        chunks: Any = callback(None)  # type: ignore[arg-type]  # who holds takes it
+        for chunk in chunks or ():
+            yield SendHttp(events.ResponseData(stream.stream_id, chunk), stream.context.client)
 
 
 def _answered(stream: HttpStream, commands: Commands) -> Commands:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -13,11 +13,20 @@ if TYPE_CHECKING:
 
 class StreamEnded(Exception):
     """A transform ends the stream: no failure, but a decision. What `verdict` says is told in the dialect's own finish
-    and error, and the provider is cut off."""
+    and error, and the provider is cut off. `output`: tokens that were delivered, where it was counted."""
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: Verdict, output: int = 0) -> None:
         super().__init__(verdict.rule_id)
-        self.verdict = verdict
+        self.verdict, self.output = verdict, output
+
+
+class StreamHeld(Exception):
+    """A transform cannot say yet what becomes of an event: that and all that follow wait until `until` is done (it must
+    not take long, nor raise). Then the event goes through all transforms anew."""
+
+    def __init__(self, until: Awaitable[object]) -> None:
+        super().__init__("held")
+        self.until = until
 
 
 class Transform(Protocol):
@@ -26,7 +35,7 @@ class Transform(Protocol):
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
         """Take one event (`doc`: its payload parsed, or None); return what to send in its place, None for itself.
 
-        Raises StreamEnded in place of it and all that would follow."""
+        Raises StreamEnded in place of it and all that would follow, StreamHeld where it cannot say yet."""
 
     def end(self) -> Sequence[Event]:
         """The stream ended: return what was held back."""

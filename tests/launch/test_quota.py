@@ -69,7 +69,7 @@ def test_shows_how_full_each_limit_is(used: Path) -> None:
     assert cells == [
         ["limit", "whose", "used", "reserved", "left", "of", "begins anew"],
         ["team", "team 'red'", "1,000", "1,034", "1,997,966", "2,000,000 tokens", "2027-02-01 00:00 UTC"],
-        ["usd", "everyone", "$2.00", "$2.00001", "$8.49999", "$12.50", "2027-01-15 08:05 UTC"],
+        ["usd", "everyone", "$2.00", "$2.00001", "$8.49999", "$12.50", "2027-01-15 13:05 UTC"],
         ["now", "everyone", "0", "1", "8", "9 concurrent", "never"],
     ]
 

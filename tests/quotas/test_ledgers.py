@@ -112,9 +112,26 @@ async def test_slots_of_a_rolling_window(ledger: Ledger) -> None:
         await ledger.reserve(f"c{slot}", [want(1000, 10, slot=NOON + slot, first=NOON, last=NOON + 60)], LEASE)
         await ledger.settle(f"c{slot}", {KEY.text: 10})
     seen = await ledger.reserve("x", [want(29, 10, slot=NOON + 40, first=NOON + 20, last=NOON + 80)], LEASE)
-    assert seen == [Standing(20, 0, 0, True)]
+    assert seen == [Standing(20, 0, 0, True, NOON + 20)]
     seen = await ledger.reserve("x", [want(29, 9, slot=NOON + 40, first=NOON + 20, last=NOON + 80)], LEASE)
     assert seen == [Standing(20, 0, 0, False)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "leaves"), [(10, 10), (20, 10), (21, 20), (40, 20), (41, 30), (100, 30), (101, 30), (500, 30)]
+)
+async def test_what_has_to_leave_a_rolling_window(ledger: Ledger, asked: int, leaves: int) -> None:
+    """Of a limit for 100 with 20, 20 and 60 in it, the last reserved: the slot after which so much fits, or the last
+    where it never will. A calendar window has none."""
+    window = {"first": NOON, "last": NOON + 60}
+    for slot, amount in ((10, 20), (20, 20), (30, 60)):
+        await ledger.reserve(f"c{slot}", [want(1000, 0, amount, slot=NOON + slot, **window)], LEASE)
+        if slot < 30:
+            await ledger.settle(f"c{slot}", {KEY.text: amount})
+    (seen,) = await ledger.reserve("x", [want(100, asked, slot=NOON + 40, **window)], LEASE)
+    assert (seen.over, seen.leaves) == (True, NOON + leaves)
+    (seen,) = await ledger.reserve("x", [want(5, 100, slot=NOON + 10, first=NOON + 10, last=NOON + 10)], LEASE)
+    assert (seen.over, seen.leaves) == (True, None)
 
 
 async def test_what_is_long_over_is_forgotten(ledger: Ledger, clock: Clock) -> None:

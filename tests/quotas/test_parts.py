@@ -13,7 +13,7 @@ from mitmesh.dialects.base import Call, Operation, Provenance, Text
 from mitmesh.exchange import Exchange, Identity
 from mitmesh.quotas import words
 from mitmesh.quotas.estimate import MEDIA, Prompts
-from mitmesh.quotas.loops import SKETCH, Watch, alike, sketched, step
+from mitmesh.quotas.loops import SKETCH, STEPS, Watch, alike, sketched, step
 from mitmesh.rules.quotas import Loops
 
 
@@ -87,6 +87,29 @@ def test_times_are_of_the_last_minutes_and_of_one_session() -> None:
     assert watch.times(exchange(STEP, session="s", identity=Identity(user="bob")), rules, 201) == 1
 
 
+def _words(number: int) -> str:
+    return " ".join(f"{chr(97 + number % 26)}{chr(97 + number // 26)}{chr(97 + n)}" for n in range(12))
+
+
+@pytest.mark.parametrize("length", [1, 2, 9, 40])
+def test_a_circle_of_many_steps_is_one(length: int) -> None:
+    """Nine steps in turn, say: each is known when it comes again, however it goes on between."""
+    watch, rules = Watch(), Loops(stop=5)
+    rounds = [[watch.times(exchange(_words(n), session="s"), rules, 0) for n in range(length)] for _ in range(5)]
+    assert rounds == [[turn] * length for turn in range(1, 6)]
+
+
+def test_a_step_that_comes_again_is_kept() -> None:
+    """Others may come between it, ever new ones: it is the oldest, and not the one that is forgotten."""
+    watch, rules = Watch(), Loops(stop=30)
+    seen = []
+    for number in range(30):
+        seen.append(watch.times(exchange(STEP, session="s"), rules, 0))
+        for other in range(6):
+            watch.times(exchange(_words(number * 6 + other), session="s"), rules, 0)
+    assert seen == list(range(1, 31))
+
+
 def test_memory_is_bounded() -> None:
     """By sessions, by steps, and by what is kept of one."""
     watch, rules = Watch(sessions=5), Loops(stop=3)
@@ -94,7 +117,13 @@ def test_memory_is_bounded() -> None:
         watch.times(exchange(f"{STEP} {'word ' * number}", session=f"s{number}"), rules, 0)
         watch.times(exchange(" ".join(f"w{n}{number}x" for n in range(40)), session="same"), rules, 0)
     assert len(watch._sessions) == 5
-    assert max(map(len, watch._sessions.values())) <= 8
+    assert max(map(len, watch._sessions.values())) <= STEPS
+    small = Watch(steps=100)
+    for number in range(400):
+        text = " ".join(f"{chr(97 + number % 26)}{chr(97 + number // 26)}{chr(97 + n)}" for n in range(20))
+        small.times(exchange(text, session=f"s{number // 40}"), rules, 0)
+    assert small._count == sum(map(len, small._sessions.values())) <= 100
+    assert len(small._sessions) == 2 and STEPS < 100
     assert len(sketched(" ".join(f"word{chr(97 + n % 26)}{n}x" for n in range(9000)))) <= SKETCH
 
 

@@ -50,6 +50,16 @@ def test_nothing_is_limited_as_shipped(tmp_path: Path) -> None:
         ("limits: [{id: a, unit: concurrent, limit: 5, per: day}]", "concurrent calls have no window"),
         ("limits: [{id: a, unit: tokens, limit: 5, per: day, unpriced_tokens: 5}]", "unpriced_tokens"),
         ("limits: [{id: a, unit: tokens, limit: 5, per: day, warn_at: 0}]", r"limits\[0\].warn_at"),
+        (
+            "limits: [{id: a, unit: tokens, limit: 5, per: day, warn_at: 101}]",
+            r"limits\[0\]: .warn_at. must not be above",
+        ),
+        (
+            "limits: [{id: a, unit: tokens, limit: 5, per: day, team: '*'}]",
+            r"limits\[0\]: .team. takes a name or .each.",
+        ),
+        ("loops: {warn: 9, stop: 3}", "loops: .warn. must not be above .stop."),
+        ("batches: maybe", "batches: must be one of charge, refuse or free"),
         ("limits: [{id: a, unit: tokens, limit: 5, per: day, mode: maybe}]", r"limits\[0\].mode"),
         ("limits: [{unit: tokens, limit: 5, per: day}]", r"limits\[0\].id: is required"),
         ("limits: [{id: a, unit: tokens, per: day}]", r"limits\[0\].limit: is required"),
@@ -97,3 +107,35 @@ def test_team_limits() -> None:
         90,
     )
     assert team_limits(own, "", 80, 100) is own
+
+
+@pytest.mark.parametrize(
+    ("spec", "warn", "stop", "message"),
+    [
+        ("a=5,a=6", 80, 100, "a team has one limit; there are two for 'a'"),
+        ("a=5, a =6", 80, 100, "there are two for 'a'"),
+        ("a=5,b=6", 0, 100, "--warn-at must be greater than or equal to 1"),
+        ("a=5", 80, 5000, "--hard-stop-at must be less than or equal to 1000"),
+        ("a=5", 90, 80, "--warn-at and --hard-stop-at: `warn_at` must not be above"),
+        ("a=99999999999999", 80, 100, "must be a whole number below 1,000,000,000,000"),
+        (f"{'x' * 500}=5", 80, 100, "a team's name "),
+    ],
+)
+def test_flags_that_are_no_limit(spec: str, warn: int, stop: int, message: str) -> None:
+    """Which flag, and what it must be; never pydantic's own heading."""
+    with pytest.raises(ValueError) as raised:
+        team_limits(Quotas(), spec, warn, stop)
+    assert message in str(raised.value) and "validation error" not in str(raised.value)
+
+
+def test_a_flag_beside_a_rule_of_its_name() -> None:
+    """A team's limit from a flag and one of the same id in the file would be one count."""
+    rules = Quotas(limits=[Limit(id="team-limit:a", unit="requests", limit="5", per="day", team="a")])
+    with pytest.raises(ValueError, match="there are two for 'a'"):
+        team_limits(rules, "a=5", 80, 100)
+
+
+def test_a_stop_below_the_usual_warning() -> None:
+    """Whoever sets the stop alone need not set the warning."""
+    assert team_limits(Quotas(), "a=5", 80, 50).limits[0].hard_stop_at == 50
+    assert Limit(id="a", unit="tokens", limit="5", per="day", hard_stop_at=50).warn_at == 80

@@ -310,6 +310,20 @@ async def test_the_window_of_the_moment(house: House) -> None:
     assert (await house.ask()).refusal is None
 
 
+async def test_when_a_rolling_window_has_room(house: House) -> None:
+    """Retry-After is when enough has left, not when the next sixtieth begins."""
+    house.limit({"id": "r", "unit": "requests", "limit": 2, "rolling": "10m", "team": "each"})
+    for _ in range(2):
+        await house.done(await house.ask())
+        house.clock.now += 200
+    late = await house.ask()
+    assert late.refusal and late.refusal.retry_after == 600 + 10 - 400
+    house.clock.now += 209
+    assert (await house.ask()).refusal
+    house.clock.now += 1
+    assert (await house.ask()).refusal is None
+
+
 async def test_a_changed_file_keeps_the_counts(house: House) -> None:
     """A raised limit goes on from what was used; a call keeps the rules it began with."""
     house.limit({**TEAM, "limit": 100})
@@ -346,6 +360,19 @@ async def test_a_damaged_ledger_refuses_and_recovers(house: House) -> None:
     path.unlink()
     assert (await house.ask()).refusal is None
     assert "problem" not in house.stage.health()
+
+
+async def test_a_removed_ledger_is_noticed(house: House) -> None:
+    """Counting goes on in a file that is there, and others see: not in one that was deleted."""
+    house.limit(TEAM)
+    await house.done(await house.ask(), Usage(prompt=20))
+    for path in house.folder.glob(f"{FILE}*"):
+        path.unlink()
+    x = await house.ask()
+    assert x.refusal and x.refusal.status == 503 and "removed" in house.stage.health()["problem"]
+    await house.end(x)
+    assert (await house.ask()).refusal is None
+    assert (house.folder / FILE).exists() and "problem" not in house.stage.health()
 
 
 async def test_a_locked_ledger_refuses_and_recovers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ from mitmesh.dialects.base import (
     Part,
     Provenance,
     Refusal,
+    Usage,
 )
+from mitmesh.dialects.openai_common import read_usage
 from mitmesh.dialects.parts import Parts
 from mitmesh.dialects.walk import Finder, encode, is_name, obj, sse, string, strings, words
 
@@ -40,7 +42,7 @@ def unread(doc: Any) -> int:
 
 
 class Generic(Dialect):
-    """Knows nothing but JSON: no roles, no usage, no end of a stream."""
+    """Knows nothing but JSON: no roles, no end of a stream; of usage what has OpenAI's names."""
 
     name: ClassVar[str] = "generic"
     native: ClassVar[str] = ""
@@ -68,6 +70,7 @@ class Generic(Dialect):
         """All strings, joined by newlines, as one text."""
         text = "\n".join(text for _, text in strings(doc))
         answer = Answer(parts=[Part(Kind.TEXT, text)] if text else [], error=error_type(doc))
+        answer.usage = _usage(doc)
         answer.complete = doc is not None and answer.error is None
         return answer
 
@@ -113,6 +116,7 @@ class Reader:
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event."""
         self.answer.error = self.answer.error or error_type(doc)
+        self.answer.usage = _usage(doc) or self.answer.usage
         for _, text in strings(doc):
             part = self.parts.last(0)
             kept = self.parts.add(0, "\n" + text) if part else self.parts.open(0, Part(Kind.TEXT, text))
@@ -122,6 +126,11 @@ class Reader:
         """The stream ended; whether at its own end nobody can say, so it counts as complete where no error came."""
         self.parts.close_all()
         self.answer.complete = self.answer.error is None
+
+
+def _usage(doc: Any) -> Usage | None:
+    """What a document says of tokens at its top, as OpenAI's APIs of images, audio and rerankers do."""
+    return read_usage(obj(doc).get("usage"))
 
 
 def error_type(doc: Any) -> str | None:

@@ -74,13 +74,17 @@ def _claimed(value: str | None) -> str | None:
 
 
 def tokens_limit(doc: dict[str, Any], *names: str) -> int | None:
-    """The first of the fields `names` that is a positive number of tokens."""
-    return next((value for name in names if (value := limit(doc.get(name))) is not None), None)
+    """The largest of the fields `names` that are a positive number of tokens: the server says which one holds."""
+    return max((value for name in names if (value := limit(doc.get(name))) is not None), default=None)
 
 
 def choices(doc: Any) -> int:
     """How many answers a chat or completions request asks for at once."""
-    return max(limit(obj(doc).get(name)) or 1 for name in ("n", "best_of"))
+    each = max(limit(obj(doc).get(name)) or 1 for name in ("n", "best_of"))
+    prompts = obj(doc).get("prompt")  # of completions: a text, a list of them, or of tokens, or of lists of tokens
+    if not isinstance(prompts, list):
+        return each
+    return each * max(1, sum(isinstance(prompt, (str, list)) for prompt in prompts))
 
 
 def framing(call: Call) -> Framing:

@@ -58,6 +58,11 @@ class Books:
         """End a call, in the background: `spent` by key, what is not in it is given back."""
         self._keep(self._settle(call, self._running.pop(call, None), spent))
 
+    def correct(self, call: str, wants: Sequence[Want], by: Mapping[str, int]) -> None:
+        """Change what is used, in the background: `wants` of nothing say in which windows, `by` how much by key (it
+        may be negative). `call` is a name of its own."""
+        self._keep(self._correct(call, wants, by))
+
     def lapsed(self, call: str) -> bool:
         """Did this call lose what it held, because nothing was heard of us for too long?"""
         return call in self._lapsed
@@ -89,6 +94,13 @@ class Books:
                 self._unsettled[call] = spent
             else:
                 self.lost += 1
+
+    async def _correct(self, call: str, wants: Sequence[Want], by: Mapping[str, int]) -> None:
+        try:
+            await self.reserve(call, wants)
+        except LedgerAway:
+            self.lost += 1
+        self.settle(call, by)
 
     async def _retry(self) -> None:
         for call, spent in list(self._unsettled.items()):

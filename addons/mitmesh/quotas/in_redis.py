@@ -43,7 +43,10 @@ class RedisLedger:
     async def reserve(self, call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
         """See Ledger."""
         found = await self._run("reserve", call=call, lease=lease, wants=[_asked(want) for want in wants])
-        return [Standing(used, reserved, granted, bool(over)) for used, reserved, granted, over in found]
+        return [
+            Standing(used, reserved, granted, bool(over), None if leaves < 0 else leaves)
+            for used, reserved, granted, over, leaves in found
+        ]
 
     async def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """See Ledger."""

@@ -22,6 +22,8 @@ FORGET = 86_400
 _REAP = "SELECT id FROM calls WHERE lapsed = 0 AND lease < ? LIMIT 100"
 _COUNTED = """SELECT COALESCE(SUM(used), 0), COALESCE(SUM(reserved), 0) FROM counts
     WHERE key = ? AND slot BETWEEN ? AND ?"""
+_SLOTS = """SELECT slot, used + reserved FROM counts
+    WHERE key = ? AND slot BETWEEN ? AND ? AND used + reserved > 0 ORDER BY slot"""
 _GRANTED = "SELECT COALESCE(SUM(amount), 0) FROM grants WHERE limit_id = ? AND subject IN (?, ?) AND expires > ?"
 _COUNT = """INSERT INTO counts (key, slot, used, reserved, expires) VALUES (?, ?, 0, ?, ?)
     ON CONFLICT (key, slot) DO UPDATE SET reserved = reserved + excluded.reserved"""
@@ -37,6 +39,7 @@ class SqliteLedger:
     def __init__(self, data: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = data / FILE, clock
         self._conn: sqlite3.Connection | None = None
+        self._inode: int | None = None
         self._worker = Worker("mesh-quota")
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> asyncio.Future[list[Standing]]:
@@ -81,6 +84,7 @@ class SqliteLedger:
     def _transact[T](self, work: Callable[[sqlite3.Connection, int], T]) -> T:
         """In the thread: one transaction. After a failure the file is opened anew, for it may have been mended."""
         try:
+            self._still_there()
             conn = self._conn = self._conn or self._open()
             with transaction(conn):
                 return work(conn, int(self._clock()))
@@ -88,12 +92,24 @@ class SqliteLedger:
             self._let_go()
             raise LedgerAway(f"{FILE}: {error}") from None
 
+    def _still_there(self) -> None:
+        """Raise OSError where the file was removed or replaced: what is counted in the old one nobody else sees."""
+        if self._conn is None:
+            return
+        try:
+            now = self._path.stat().st_ino
+        except FileNotFoundError:
+            now = None
+        if now != self._inode:
+            raise OSError("was removed or replaced while it was open; it is opened anew")
+
     def _open(self) -> sqlite3.Connection:
         make_folder(self._path.parent)
         with locked(self._path.with_suffix(".lock")):
             conn = connect(self._path)
             conn.execute(f"PRAGMA busy_timeout={BUSY_MS}")
             migrate(conn, quota)
+            self._inode = self._path.stat().st_ino
         return conn
 
     def _let_go(self) -> None:
@@ -119,7 +135,19 @@ def _reserve(conn: sqlite3.Connection, now: int, call: str, wants: Sequence[Want
 def _standing(conn: sqlite3.Connection, now: int, want: Want) -> Standing:
     used, reserved = conn.execute(_COUNTED, (want.key.text, want.first, want.last)).fetchone()
     (granted,) = conn.execute(_GRANTED, (want.key.limit, want.key.subject, ALL, now)).fetchone()
-    return Standing(used, reserved, granted, used + reserved + want.sunk + want.rest > want.most + granted)
+    beyond = used + reserved + want.sunk + want.rest - want.most - granted
+    leaves = _leaves(conn, want, beyond) if beyond > 0 and want.first < want.last else None
+    return Standing(used, reserved, granted, beyond > 0, leaves)
+
+
+def _leaves(conn: sqlite3.Connection, want: Want, beyond: int) -> int | None:
+    """Which slot has to leave the window until so much has."""
+    last = None
+    for slot, amount in conn.execute(_SLOTS, (want.key.text, want.first, want.last)):
+        last, beyond = slot, beyond - amount
+        if beyond <= 0:
+            break
+    return last
 
 
 def _settle(conn: sqlite3.Connection, call: str, spent: Mapping[str, int]) -> None:

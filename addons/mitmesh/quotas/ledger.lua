@@ -59,8 +59,22 @@ local function granted(want)
   return sum
 end
 
+-- Which slot of a rolling window has to leave it until so much has, or the last there is; -1 where there is none.
+local function leaves(amounts, beyond)
+  local slots, last = {}, -1
+  for slot, amount in pairs(amounts) do
+    if amount > 0 then slots[#slots + 1] = slot end
+  end
+  table.sort(slots)
+  for _, slot in ipairs(slots) do
+    last, beyond = slot, beyond - amounts[slot]
+    if beyond <= 0 then break end
+  end
+  return last
+end
+
 local function standing(want)
-  local used, reserved = 0, 0
+  local used, reserved, amounts = 0, 0, {}
   local name = prefix .. 'c:' .. want.key
   if want.first == want.last then
     used = tonumber(redis.call('HGET', name, 'u:' .. whole(want.slot)) or 0)
@@ -71,14 +85,17 @@ local function standing(want)
       local kind, slot = string.match(flat[i], '^(.):(.*)$')
       slot = tonumber(slot)
       if slot >= want.first and slot <= want.last then
-        if kind == 'u' then used = used + tonumber(flat[i + 1]) else reserved = reserved + tonumber(flat[i + 1]) end
+        local amount = tonumber(flat[i + 1])
+        if kind == 'u' then used = used + amount else reserved = reserved + amount end
+        amounts[slot] = (amounts[slot] or 0) + amount
       elseif slot < want.first - FORGET then
         redis.call('HDEL', name, flat[i])
       end
     end
   end
   local more = granted(want)
-  return {used, reserved, more, used + reserved + want.sunk + want.rest > want.most + more and 1 or 0}
+  local beyond = used + reserved + want.sunk + want.rest - want.most - more
+  return {used, reserved, more, beyond > 0 and 1 or 0, beyond > 0 and leaves(amounts, beyond) or -1}
 end
 
 local ops = {}

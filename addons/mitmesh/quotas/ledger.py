@@ -54,12 +54,14 @@ class Want:
 @dataclass(slots=True)  # the same
 class Standing:
     """How a count stood before the call: used, reserved by other calls, and granted beyond the limit for a time.
-    `over`: the call does not fit."""
+    `over`: the call does not fit. `leaves`, of a rolling window in which it does not: the slot that has to leave the
+    window for it to fit, or the last there is."""
 
     used: int
     reserved: int
     granted: int
     over: bool
+    leaves: int | None = None
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,14 +2,13 @@
 
 Kept of each step are the smallest hashes of its word triples, of which the share in common tells how alike two texts
 are (Broder's bottom-k sketch); no text. Hashes are Python's own, salted anew in each process. Memory is bounded by
-SESSIONS times STEPS sketches.
+ALL sketches, some 40 MB.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mitmesh.dialects.base import Provenance
@@ -21,30 +20,28 @@ if TYPE_CHECKING:
 
 SESSIONS = 2_000
 """Sessions that are watched, the latest."""
-STEPS = 8
-"""Different steps of one session that are compared."""
+STEPS = 64
+"""Different steps of one session that are compared, those taken last: a circle may be as long."""
+ALL = 16_000
+"""Steps of all sessions; beyond it the session is forgotten that was heard of least lately."""
 SKETCH = 16
 """Hashes kept of a step."""
 READ = 4_000
 """Characters of a step that are read: its two ends."""
 
 type Sketch = frozenset[int]
+type _Steps = OrderedDict[Sketch, deque[float]]
 _WORDS = re.compile(r"\w+")
 _NUMBER = re.compile(r"\d+")
-
-
-@dataclass(slots=True)
-class _Step:
-    sketch: Sketch
-    times: deque[float] = field(default_factory=lambda: deque(maxlen=100))
 
 
 class Watch:
     """Counts how often each session takes a step that it took before."""
 
-    def __init__(self, sessions: int = SESSIONS) -> None:
-        self._most = sessions
-        self._sessions: OrderedDict[int, deque[_Step]] = OrderedDict()
+    def __init__(self, sessions: int = SESSIONS, steps: int = ALL) -> None:
+        self._most, self._most_steps = sessions, steps
+        self._sessions: OrderedDict[int, _Steps] = OrderedDict()
+        self._count = 0  # steps of all of them
 
     def times(self, x: Exchange, rules: Loops, now: float) -> int:
         """How often the call's session took this step within the rules' minutes, this time included."""
@@ -52,23 +49,31 @@ class Watch:
         if not sketch:
             return 0
         steps = self._steps(session(x))
-        same = next((known for known in steps if alike(known.sketch, sketch) >= rules.alike), None)
-        if same is None:
-            same = _Step(sketch)
-            steps.append(same)
-        while same.times and same.times[0] <= now - rules.minutes * 60:
-            same.times.popleft()
-        same.times.append(now)
-        return len(same.times)
+        same = sketch if sketch in steps else next((known for known in steps if _same(known, sketch, rules)), sketch)
+        times = steps.get(same)
+        if times is None:
+            times = steps[same] = deque(maxlen=100)
+            self._count += 1
+            self._trim(steps)
+        steps.move_to_end(same)
+        while times and times[0] <= now - rules.minutes * 60:
+            times.popleft()
+        times.append(now)
+        return len(times)
 
-    def _steps(self, key: int) -> deque[_Step]:
+    def _steps(self, key: int) -> _Steps:
         steps = self._sessions.get(key)
         if steps is None:
-            steps = self._sessions[key] = deque(maxlen=STEPS)
+            steps = self._sessions[key] = OrderedDict()
         self._sessions.move_to_end(key)
-        while len(self._sessions) > self._most:
-            self._sessions.popitem(last=False)
         return steps
+
+    def _trim(self, steps: _Steps) -> None:
+        if len(steps) > STEPS:
+            steps.popitem(last=False)
+            self._count -= 1
+        while len(self._sessions) > self._most or (self._count > self._most_steps and len(self._sessions) > 1):
+            self._count -= len(self._sessions.popitem(last=False)[1])
 
 
 def session(x: Exchange) -> int:
@@ -103,6 +108,12 @@ def sketched(text: str) -> Sketch:
     words = _WORDS.findall(_NUMBER.sub("0", text.lower()))
     triples = {hash(tuple(words[at : at + 3])) for at in range(max(1, len(words) - 2))} if words else set()
     return frozenset(sorted(triples)[:SKETCH])
+
+
+def _same(one: Sketch, two: Sketch, rules: Loops) -> bool:
+    if len(one & two) * 100 < rules.alike * max(len(one), len(two)):
+        return False  # as most are, in a fiftieth of the time
+    return alike(one, two) >= rules.alike
 
 
 def alike(one: Sketch, two: Sketch) -> int:

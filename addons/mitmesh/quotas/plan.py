@@ -12,6 +12,7 @@ from urllib.parse import quote
 from mitmesh import prices
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.exchange import Mode
+from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
 from mitmesh.quotas.windows import NEVER, Window, window
 from mitmesh.rules.quotas import DIMENSIONS, Limit
@@ -46,6 +47,11 @@ class Match:
         return "tokens" if self.unpriced else self.limit.unit
 
     @property
+    def measures(self) -> bool:
+        """Does it go by what a call uses, and not by the call?"""
+        return self.unit in ("tokens", "dollars")
+
+    @property
     def amount(self) -> int:
         """The limit, in its smallest unit."""
         return (self.limit.unpriced_tokens or 0) if self.unpriced else self.limit.amount
@@ -54,6 +60,11 @@ class Match:
     def most(self) -> int:
         """The hard stop."""
         return self.amount * self.limit.hard_stop_at // 100
+
+    def frees(self, leaves: int | None) -> int:
+        """When there is room again (seconds since 1970; NEVER where there is not): a calendar window's end, or of a
+        rolling one when that slot has left it."""
+        return self.window.resets if leaves is None else leaves + self.window.width
 
     @property
     def priceless(self) -> bool:
@@ -79,7 +90,7 @@ def matches(x: Exchange, tariff: Tariff | None, now: float) -> list[Match]:
 def _counts(limit: Limit, x: Exchange) -> bool:
     if limit.unit in ("requests", "concurrent"):
         return True
-    if x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes):
+    if x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes) or elsewhere.is_free(x):
         return False
     return limit.unit == "tokens" or x.billing in limit.billing
 
@@ -143,16 +154,16 @@ class Need:
 
 def wants(found: Sequence[Match], need: Need, tariff: Tariff | None) -> list[Want]:
     """What the call takes of each limit before it is sent."""
-    return [_want(match, *_amounts(match.unit, need, tariff)) for match in found]
+    return [_want(match, *amounts(match.unit, need, tariff)) for match in found]
 
 
-def more(found: Sequence[Match], need: Need, tokens: int, tariff: Tariff | None) -> list[Want]:
-    """What so many more tokens of output take, after `need`, of the limits that go by output."""
+def more(found: Sequence[Match], need: Need, then: Need, tariff: Tariff | None) -> list[Want]:
+    """What a larger need takes, after `need`, of the limits that go by tokens."""
     made = []
     for match in found:
-        if match.unit in ("tokens", "dollars"):
-            before = sum(_amounts(match.unit, need, tariff))
-            after = sum(_amounts(match.unit, replace(need, output=need.output + tokens), tariff))
+        if match.measures:
+            before = sum(amounts(match.unit, need, tariff))
+            after = sum(amounts(match.unit, then, tariff))
             made.append(_want(match, 0, after - before))
     return made
 
@@ -162,7 +173,8 @@ def _want(match: Match, sunk: int, rest: int) -> Want:
     return Want(match.key, at.slot, at.first, at.last, at.expires, match.most, sunk, rest, binding)
 
 
-def _amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
+def amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
+    """What a need is in a unit's smallest: of the prompt, and of the output."""
     if unit == "tokens":
         return need.prompt, need.output
     if unit == "requests":
@@ -187,6 +199,8 @@ def spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None
 def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None) -> Iterator[tuple[str, int]]:
     failed = x.refusal is None and x.status is not None and x.status >= 400  # by a provider, who charges nothing
     nothing = x.usage is None and (failed or not x.forwarded)
+    # What was delivered of an answer that is made later, or only begins a batch, says nothing of what it will use.
+    later = x.usage is not None and x.usage.estimated and elsewhere.is_background(x)
     for match in found:
         if match.unit == "requests":
             yield match.key.text, 1
@@ -194,4 +208,5 @@ def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | Non
             continue
         else:
             told = x.cost if match.unit == "dollars" else x.usage.total if x.usage else None
-            yield match.key.text, sum(_amounts(match.unit, need, tariff)) if told is None else told
+            told = None if later else told
+            yield match.key.text, sum(amounts(match.unit, need, tariff)) if told is None else told

@@ -1,39 +1,48 @@
-"""A stream under a limit: sees how much of its reservation is used, asks for more in time, and ends it where there is
-none."""
+"""A stream under a limit: nothing of it goes on that is not reserved. More is asked for in time; what does not fit
+waits for the ledger's word, and where there is no more the stream ends."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mitmesh import tokens
-from mitmesh.exchange import Mode
-from mitmesh.quotas import plan
+from mitmesh.quotas import plan, words
 from mitmesh.quotas.ledger import LedgerAway, Standing, Want, refused
 from mitmesh.quotas.plan import Match, Need
-from mitmesh.stage import StreamEnded
+from mitmesh.stage import StreamEnded, StreamHeld
 
 if TYPE_CHECKING:
-    from mitmesh.dialects.base import Event
+    from mitmesh.dialects.base import Event, Usage
     from mitmesh.exchange import Exchange, Verdict
     from mitmesh.quotas.books import Books
     from mitmesh.tariff import Tariff
 
 BYTES = 4
-"""Bytes of text that are taken for a token until they are counted."""
-LONGEST = 6
-"""Bytes of a token at most, on the whole: who sent six times as many has certainly used so many tokens."""
+"""Bytes of text that are taken for a token, where it is only about asking early. A token is a byte at least."""
+LOOK = 2_000
+"""Bytes after which it is counted anew, in about two tenths of a millisecond."""
+AT_ONCE = 8_000
+"""Bytes that are counted on the event loop at most: for a longer text the stream waits for a thread."""
 STEP = 1_024
 """Tokens that are asked for at a time, at least."""
 
+type Full = tuple[Match | None, Standing | None, int]
+"""The limit that has no room for so much more (in its unit), and how it stands with what this call holds used; None:
+nobody can say."""
+
 
 class Held:
-    """What one call holds: its limits, what it needs so far, and how the limits stood."""
+    """What one call holds: its limits, what it needs so far, and how the limits stood. `bound`: the most output tokens
+    there should be."""
 
-    def __init__(self, books: Books, found: Sequence[Match], need: Need, tariff: Tariff | None) -> None:
+    def __init__(
+        self, books: Books, found: Sequence[Match], need: Need, tariff: Tariff | None, bound: int | None = None
+    ) -> None:
         self.books, self.found, self.need, self.tariff = books, found, need, tariff
+        self.bound = need.output if bound is None else bound
         self.asked: Sequence[Want] = ()
         self.standings: Sequence[Standing] = ()
         self.settled = False
@@ -51,103 +60,123 @@ class Held:
 
 
 class Stream:
-    """The transform of a stream under a limit that binds: changes nothing, and ends it in time.
+    """The transform of a stream under a limit that binds: changes nothing, holds what is not reserved, ends it where
+    nothing is left. `refuse` records why, and returns the verdict."""
 
-    `refuse` records why, and returns the verdict."""
-
-    def __init__(self, x: Exchange, held: Held, refuse: Callable[[Match | None, Standing | None], Verdict]) -> None:
+    def __init__(self, x: Exchange, held: Held, refuse: Callable[[Full], Verdict]) -> None:
         self._x, self._held, self._refuse = x, held, refuse
-        self._binding = [
-            match for match in held.found if match.mode is Mode.ENFORCE and match.unit in ("tokens", "dollars")
-        ]
         self._step = max(STEP, held.need.output)
         self._allowed = held.need.output
         self._counted, self._at = 0, 0  # tokens counted, of so many bytes
-        self._look = self._next(0)
+        self._passed, self._delivered = 0, 0  # bytes, tokens
+        self._prompt = 0  # tokens of the prompt beyond the estimate: they are taken from the output's share
         self._asking: asyncio.Task[None] | None = None
-        self._full: tuple[Match | None, Standing | None] | None = None
-        self._ceiling, self._lowest = self._room()
+        self._early = True
+        self._full: Full | None = None
 
     def event(self, event: Event, doc: Any) -> Sequence[Event] | None:
-        """Passes it. Raises StreamEnded when the reservation is used up and there is no more."""
-        size = self._x.reading.parts.size if self._x.reading else 0
-        if size < self._look:
+        """Passes it. Raises StreamHeld until it is known to fit, StreamEnded when it does not."""
+        if self._x.reading is None:
             return None
-        delivered = self._counted + (size - self._at) // BYTES
-        if self._full and delivered >= self._allowed:
-            raise StreamEnded(self._refuse(*self._full))
-        if self._counted + (size - self._at) // LONGEST > max(self._ceiling, self._allowed):
-            raise StreamEnded(self._refuse(*self._lowest))  # it comes faster than we can ask
-        if delivered * 4 >= self._allowed * 3 and not self._full and (self._asking is None or self._asking.done()):
-            self._asking = asyncio.create_task(self._ask())
-            self._asking.add_done_callback(self._asked)
-        self._look = self._next(delivered, size)
+        parts = self._x.reading.parts
+        if parts.size == self._passed:
+            return None  # it says nothing, or only how it ended
+        self._heed(self._x.reading.answer.usage)
+        new = parts.size - self._at
+        if self._counted + new > self._allowed and new > AT_ONCE:
+            raise StreamHeld(self._do(self._count()))
+        if LOOK <= new <= AT_ONCE or self._counted + new > self._allowed:
+            self._counted, self._at = self._counted + tokens.count(parts.news(), self._x.call.model), parts.size
+            new = 0
+        if self._counted > self._allowed:
+            if self._full:
+                raise StreamEnded(self._refuse(self._full), self._delivered)
+            raise StreamHeld(self._do(self._ask(self._counted - self._allowed)))
+        if self._is_time(self._counted + new // BYTES):
+            self._do(self._ask(0))
+        self._passed, self._delivered = parts.size, self._counted + new // BYTES
         return None
 
     def end(self) -> Sequence[Event]:
         """Nothing is held back."""
         return ()
 
-    def _next(self, delivered: int, size: int = 0) -> int:
-        """At how many bytes to look again: when half of what is left may have come."""
-        return size + max(16, (self._allowed - delivered) * BYTES // 2)
+    def _heed(self, told: Usage | None) -> None:
+        """What the provider says it used so far, if that is more than we see: a longer prompt, hidden reasoning."""
+        if told is None:
+            return
+        beyond = max(0, told.prompt - self._held.need.prompt - self._prompt)
+        self._prompt += beyond
+        self._allowed -= beyond
+        self._counted = max(self._counted, told.completion)
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            self._full = (None, None)
-        self._look = 0
+    def _is_time(self, used: int) -> bool:
+        """To ask for more in the background: three quarters are used, and there will be more than is reserved."""
+        if self._asking and not self._asking.done():
+            return False
+        more = self._early and self._allowed < self._held.bound and used * 4 >= self._allowed * 3
+        return more or self._held.books.lapsed(self._x.id)
 
-    def _room(self) -> tuple[int, tuple[Match | None, Standing | None]]:
-        """How much output there could be at most, as the limits stood when the call began, and which is the lowest."""
-        held, most = self._held, 10**9
-        more = {want.key: want for want in plan.more(held.found, held.need, STEP, held.tariff)}
-        lowest: tuple[Match | None, Standing | None] = (None, None)
-        for match, want, standing in zip(held.found, held.asked, held.standings, strict=False):
-            rate = more[match.key].rest if match in self._binding else 0
-            left = want.most + standing.granted - standing.used - standing.reserved - want.sunk - want.rest
-            if rate and held.need.output + left * STEP // rate < most:
-                most, lowest = held.need.output + left * STEP // rate, (match, standing)
-        return most, lowest
+    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """The one task at a time; where one runs, that."""
+        if self._asking and not self._asking.done():
+            work.close()
+            return self._asking
+        self._asking = asyncio.create_task(work)
+        self._asking.add_done_callback(self._failed)
+        return self._asking
 
-    async def _ask(self) -> None:
-        """Count what was delivered, and have more set aside where it is nearly as much as was."""
-        reading = self._x.reading
-        assert reading
-        size, texts, model = reading.parts.size, reading.parts.texts(), self._x.call.model
-        self._counted = await asyncio.to_thread(lambda: sum(tokens.count(text, model) for text in texts))
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or task.exception() is not None:
+            self._full = (None, None, 0)
+
+    async def _count(self) -> None:
+        assert self._x.reading
+        parts, model = self._x.reading.parts, self._x.call.model
+        size, text = parts.size, parts.news()
+        self._counted += await asyncio.to_thread(tokens.count, text, model)
         self._at = size
-        if self._counted * 4 >= self._allowed * 3 or self._held.books.lapsed(self._x.id):
-            await self._more(self._step)
 
-    async def _more(self, step: int) -> None:
-        held = self._held
+    async def _ask(self, short: int) -> None:
+        """Have more set aside: as much as there is, but for so many tokens at least. `short` 0: it is only early."""
+        held, step = self._held, max(short, min(self._step, self._held.bound - self._held.need.output), 0) or STEP
+        prompt = self._prompt  # the first time it is asked for as what it is
         while step > 0 and not held.settled:
-            asked = plan.more(held.found, held.need, step, held.tariff)
+            then = replace(held.need, prompt=held.need.prompt + prompt, output=held.need.output + step)
+            asked = plan.more(held.found, held.need, then, held.tariff)
             try:
                 standings = await held.books.reserve(self._x.id, asked)
             except LedgerAway:
-                self._full = (None, None)
+                self._full = (None, None, short) if short else None
                 return
             if not refused(asked, standings):
-                self._allowed += step
-                held.need = replace(held.need, output=held.need.output + step)
+                self._allowed += step + prompt
+                self._prompt -= prompt
+                held.need = then
                 return
-            self._full = self._tightest(asked, standings)
-            step = min(step - 1, self._left(asked, standings, step))
+            left, match, standing = self._fullest(asked, standings, step + prompt)
+            if left < max(short, 1):
+                self._early = False
+                self._full = self._end(match, standing) if short else None
+                return
+            step, prompt = min(step if prompt else step - 1, left), 0
 
-    def _left(self, asked: Sequence[Want], standings: Sequence[Standing], step: int) -> int:
-        """How many of `step` tokens fit."""
-        fits = step
+    def _fullest(self, asked: Sequence[Want], standings: Sequence[Standing], step: int) -> tuple[int, Match, Standing]:
+        """Of the limits that bind, the one of which the fewest of `step` tokens are left."""
+        by_key = {match.key: match for match in self._held.found}
+        found = []
         for want, standing in zip(asked, standings, strict=True):
-            if want.binding and want.rest:
-                left = want.most + standing.granted - standing.used - standing.reserved
-                fits = min(fits, max(0, left) * step // want.rest)
-        return fits
+            if want.binding and standing.over:
+                left = max(0, want.most + standing.granted - standing.used - standing.reserved)
+                found.append((left * step // want.rest, by_key[want.key], standing))
+        return min(found, key=lambda each: (each[0], -words.percent(*each[1:]), -each[1].window.resets))
 
-    def _tightest(self, asked: Sequence[Want], standings: Sequence[Standing]) -> tuple[Match, Standing]:
-        by_key = {match.key: match for match in self._binding}
-        return next(
-            (by_key[want.key], standing)
-            for want, standing in zip(asked, standings, strict=True)
-            if want.binding and standing.over
-        )
+    def _end(self, match: Match, standing: Standing) -> Full:
+        """As it stands when what was delivered is used, and what the part that does not fit would take."""
+        held = self._held
+        delivered = replace(held.need, output=self._delivered)
+        wanted = replace(held.need, output=max(self._counted, self._delivered + 1))
+        own, reserved = (sum(plan.amounts(match.unit, need, held.tariff)) for need in (delivered, held.need))
+        (more,) = plan.more([match], delivered, wanted, held.tariff)
+        others = max(0, standing.reserved - reserved)
+        return match, replace(standing, used=standing.used + own, reserved=others), more.rest

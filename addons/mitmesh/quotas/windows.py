@@ -22,8 +22,8 @@ _FIXED = {"minute": 60, "hour": 3600, "day": 86400}
 class Window:
     """A moment's place in the counts: what is booked now goes under `slot`, all of `first`..`last` counts.
 
-    Times are whole seconds since 1970: `resets` is when something leaves the window (NEVER where nothing does),
-    `width` how long a slot stays in it after its beginning."""
+    Times are whole seconds since 1970: `resets` is when what is booked now has left the window (NEVER where nothing
+    does), `width` how long a slot stays in it after its beginning."""
 
     slot: int
     first: int
@@ -48,7 +48,7 @@ def _rolling(length: int, now: int) -> Window:
     step = max(1, length // SLOTS)
     slot = now - now % step
     # Slots ahead of us are of a worker whose clock is ahead; what it booked counts.
-    return Window(slot, slot - length, slot + length, length + step, slot + step)
+    return Window(slot, slot - length, slot + length, length + step, slot + length + step)
 
 
 @lru_cache(maxsize=64)

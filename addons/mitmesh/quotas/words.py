@@ -63,6 +63,13 @@ def exceeded(match: Match, standing: Standing, asked: int) -> str:
     return f"Quota exceeded: {full(match, standing)}{notes} (limit {match.limit.id})."
 
 
+def ended(match: Match, standing: Standing, more: int) -> str:
+    """Why an answer ends before its time: what follows needs so much more."""
+    others = f"; {number(match.unit, standing.reserved)} are reserved by other calls" if standing.reserved else ""
+    needs = f"the answer ends here, for its next part needs {number(match.unit, more)} more"
+    return f"Quota exceeded: {full(match, standing)}{others}; {needs} (limit {match.limit.id})."
+
+
 def warning(match: Match, standing: Standing) -> str:
     """That a limit is nearly used up."""
     return f"{full(match, standing)} ({percent(match, standing)}%, limit {match.limit.id})"

@@ -41,7 +41,7 @@ def from_validation(error: ValidationError, root: Node, fields: Collection[str])
     kind: str = first["type"]
     # Keys and list items resolve to a node of their own; what is left over is a missing field's name.
     where = node.where("".join(f".{part}" for part in rest if isinstance(part, str) and part != "[key]"))
-    text = _WORDS.get(kind) or _sentence(first)
+    text = sentence(first)
     if kind == "extra_forbidden":
         wrong = str(first["loc"][-1])  # perhaps a field of another place
         guess = difflib.get_close_matches(wrong, [name for name in fields if name != wrong], 1)
@@ -51,7 +51,10 @@ def from_validation(error: ValidationError, root: Node, fields: Collection[str])
     return RulesError(f"{where}: {text}")
 
 
-def _sentence(error: Any) -> str:
+def sentence(error: Any) -> str:
+    """One of pydantic's complaints in plain words, without the field's name."""
+    if error["type"] in _WORDS:
+        return _WORDS[error["type"]]
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if error["type"] in ("literal_error", "enum"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from mitmesh.exchange import Billing, Mode
 from mitmesh.rules.checks import KeySource, Word
+from mitmesh.rules.errors import sentence
 from mitmesh.rules.models import _Model
 
 MOST = 10**12
@@ -85,30 +86,45 @@ class Limit(_Model):
             raise ValueError("must have either `per` or `rolling`")
         if self.unit != "dollars" and self.unpriced_tokens is not None:
             raise ValueError("`unpriced_tokens` is for limits in dollars")
+        if self.warn_at > self.hard_stop_at and "warn_at" in self.model_fields_set:
+            raise ValueError("`warn_at` must not be above `hard_stop_at`, or nobody is ever warned")
+        for name in DIMENSIONS:
+            if name != "model" and "*" in (getattr(self, name) or ""):
+                raise ValueError(f"`{name}` takes a name or `each`; only `model` takes `*`")
         return self
 
 
 def team_limits(rules: Quotas, spec: str, warn_at: int, hard_stop_at: int) -> Quotas:
     """The rules with AgentMesh's limits before them: `spec` is `team=tokens`, several with commas, a calendar month
     each. Raises ValueError that says what is wrong."""
-    found = []
+    found: list[Limit] = []
     for pair in filter(None, spec.split(",")):
         team, _, tokens = pair.rpartition("=")
         if not team.strip() or not tokens.strip().isdecimal():
             raise ValueError(f"a team's limit must be TEAM=TOKENS, such as engineering=2000000; it is {pair!r}")
-        name = team.strip()
-        found.append(
-            Limit(
-                id=f"team-limit:{name}",
-                unit="tokens",
-                limit=tokens.strip(),
-                per="month",
-                team=name,
-                warn_at=warn_at,
-                hard_stop_at=hard_stop_at,
-            )
-        )
+        limit = _team_limit(team.strip(), tokens.strip(), warn_at, hard_stop_at)
+        if any(limit.id == other.id for other in (*found, *rules.limits)):
+            raise ValueError(f"a team has one limit; there are two for {limit.team!r}")
+        found.append(limit)
     return rules.model_copy(update={"limits": [*found, *rules.limits]}) if found else rules
+
+
+_FLAGS = {"limit": "a team's limit", "warn_at": "--warn-at", "hard_stop_at": "--hard-stop-at"}
+
+
+def _team_limit(team: str, tokens: str, warn_at: int, hard_stop_at: int) -> Limit:
+    given = {"id": f"team-limit:{team}", "unit": "tokens", "limit": tokens, "per": "month", "team": team}
+    default = Limit.model_fields["warn_at"].default  # the flag's too, so it may stand above a --hard-stop-at
+    warning = {} if warn_at == default else {"warn_at": warn_at}
+    try:
+        return Limit.model_validate({**given, **warning, "hard_stop_at": hard_stop_at})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = first["loc"][0] if first["loc"] else ""
+        if field == "limit":
+            raise ValueError(f"a team's limit must be a whole number below {MOST:,}; it is {tokens[:30]!r}") from None
+        name = _FLAGS.get(str(field), "a team's name") if field else "--warn-at and --hard-stop-at:"
+        raise ValueError(f"{name} {sentence(first)}") from None
 
 
 class Loops(_Model):
@@ -119,6 +135,12 @@ class Loops(_Model):
     minutes: int = Field(default=10, ge=1, le=1440, description="Within so many minutes.")
     alike: int = Field(default=90, ge=50, le=100, description="From here on two steps are the same, in percent.")
     mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.warn and self.stop and self.warn > self.stop:
+            raise ValueError("`warn` must not be above `stop`, or nobody is ever warned")
+        return self
 
 
 class Quotas(_Model):
@@ -148,6 +170,11 @@ class Quotas(_Model):
         ge=1,
         le=2**31 - 1,
         description="Of a stream's output, tokens that are set aside at first; more follow as it runs. All if empty.",
+    )
+    batches: Literal["charge", "refuse", "free"] = Field(
+        default="charge",
+        description="Batches under a limit on tokens or dollars: charge prompts and bounds of output of all requests "
+        "when they are sent (refused where they are in a file, or of several models), refuse all, or count none.",
     )
     lease_seconds: int = Field(
         default=60, ge=5, le=3600, description="A worker that said nothing for so long is gone; its calls are settled."

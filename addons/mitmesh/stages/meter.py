@@ -81,8 +81,8 @@ class Meter(Stage):
             self._book(x, said)
 
     def _book(self, x: Exchange, usage: Usage) -> None:
-        if x.operation in _FREE:
-            return
+        if x.operation in _FREE or (x.method == "GET" and not x.dialect.native):
+            return  # what was looked up, a batch say, was used once, however often somebody looks
         served = x.answer.model if x.answer else None
         if x.origin is Origin.PROXY and x.route != "demo":
             x.cost = 0  # an answer of our own; a demo's has the price it would have had, notionally

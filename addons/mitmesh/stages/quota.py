@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.caching.prompt_cache import may_set
 from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
-from mitmesh.quotas import plan, words
+from mitmesh.quotas import elsewhere, plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
+from mitmesh.quotas.later import Later
 from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch
 from mitmesh.quotas.plan import Match, Need
@@ -24,6 +26,7 @@ from mitmesh.stage import Stage
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange, Verdict
+    from mitmesh.quotas.elsewhere import Batch
     from mitmesh.rules import Rules
     from mitmesh.rules.quotas import Limit, Quotas
     from mitmesh.stage import Transform
@@ -43,7 +46,7 @@ class Quota(Stage):
         self._books: Books | None = None
         self._source: tuple[Any, ...] | None = None
         self._retired: list[Books] = []
-        self._prompts, self._loops = Prompts(), Watch()
+        self._prompts, self._loops, self._later = Prompts(), Watch(), Later()
         self._limits: Sequence[Limit] = ()
 
     def configure(self, rules: Rules) -> None:
@@ -77,11 +80,16 @@ class Quota(Stage):
             return
         if not rules.limits or self._books is None:
             return
+        is_batch = elsewhere.is_batch(x)
+        batch = await self._batch(x) if is_batch else None
         tariff = plan.tariff_of(x)
         found = plan.matches(x, tariff, self._clock())
+        if is_batch and self._unmeasured(x, found, batch):
+            return
         if not found or self._unpriced(x, found):
             return
-        held = Held(self._books, found, await self._need(x, found), tariff)
+        need, bound = (Need(batch.prompt, batch.output), 0) if batch else await self._need(x, found)
+        held = Held(self._books, found, need, tariff, bound)
         x.notes[self.name] = held  # before it is asked: whoever is cancelled while asking must still settle
         try:
             fits = await held.take(x)
@@ -97,13 +105,17 @@ class Quota(Stage):
         held: Held | None = x.notes.get(self.name)
         if held is None or not x.edits_stream or not _binding(held.found):
             return None
-        return Stream(x, held, lambda match, standing: self._used_up(x, match, standing))
+        return Stream(x, held, lambda full: self._used_up(x, *full))
 
     def finish(self, x: Exchange) -> None:
         """Settle, in the background."""
         held: Held | None = x.notes.pop(self.name, None)
         if held:
             held.settle(x)
+            if elsewhere.is_background(x):
+                self._later.wait(x, held)
+        if x.operation is Operation.OTHER:
+            self._later.see(x)
 
     def health(self) -> dict[str, Any]:
         """How many limits there are, and why they cannot be counted."""
@@ -121,23 +133,24 @@ class Quota(Stage):
 
     # --- before the call ---
 
-    async def _need(self, x: Exchange, found: list[Match]) -> Need:
-        """Prompt and output to set aside; the request gets the cap that holds for it where it names none."""
-        if not any(match.unit in ("tokens", "dollars") for match in found):
-            return Need(0, 0)
+    async def _need(self, x: Exchange, found: list[Match]) -> tuple[Need, int]:
+        """Prompt and output to set aside, and the most output there can be; the request gets the cap that holds for it
+        where it names none."""
+        if not any(match.measures for match in found):
+            return Need(0, 0), 0
         prompt = await self._prompts.count(x.call)
         if x.operation is not Operation.CHAT:
-            return Need(prompt, 0)
+            return Need(prompt, 0), 0
         rules, doc = x.rules.quotas, x.body.doc if x.body else None
         output = x.call.max_tokens
         if output is None:
             caps = [match.limit.output_cap for match in found if match.limit.output_cap]
             output = min(caps, default=rules.output_cap)
             self._cap(x, output, found)
-        output *= x.dialect.choices(doc)
-        if x.framing is not Framing.NONE and rules.stream_first:
-            output = min(output, rules.stream_first)
-        return Need(prompt, output, prompt if may_set(x) else 0)
+        bound = output = output * x.dialect.choices(doc)
+        if x.framing is not Framing.NONE and rules.stream_first and not elsewhere.is_background(x):
+            output = min(output, rules.stream_first)  # what is made in the background runs on, whoever listens
+        return Need(prompt, output, prompt if may_set(x) else 0), bound
 
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
         if not x.body or not _binding(found) or is_signed(x.headers) or UNCAPPED in x.path:
@@ -145,6 +158,36 @@ class Quota(Stage):
         if edit := x.dialect.cap_output(x.body.doc, most, x.provider):
             x.body.set(*edit)
             x.call.max_tokens = most
+
+    async def _batch(self, x: Exchange) -> Batch | None:
+        """What a batch asks for, and whose model it is; None where that is not in its body."""
+        doc, cap = x.body.doc if x.body else None, x.rules.quotas.output_cap
+        batch = await asyncio.to_thread(elsewhere.measured, doc, x.path, cap)
+        if batch and len(batch.models) == 1:
+            (x.call.model,) = batch.models
+        return batch
+
+    def _unmeasured(self, x: Exchange, found: list[Match], batch: Batch | None) -> bool:
+        """Refuse a batch that nobody can measure, or that the rules do not want; was it?"""
+        rule = x.rules.quotas.batches
+        if rule == "free":
+            found[:] = [match for match in found if not match.measures]
+        for match in found:
+            if not match.measures or (rule == "charge" and batch and len(batch.models) == 1):
+                continue
+            why = (
+                "the rules refuse batches under a limit"
+                if rule == "refuse"
+                else "its requests are of several models: send a batch for each"
+                if batch
+                else "its requests lie in a file, so nobody can say what it will use"
+            )
+            said = (
+                f"Quota: this batch comes under limit {match.limit.id} and is not sent, for {why}. The operator "
+                "decides with `batches` in rules/quotas.yaml."
+            )
+            x.refuse(self.name, match.limit.id, said, mode=match.mode, status=402, type="quota_batch")
+        return x.refusal is not None
 
     def _unpriced(self, x: Exchange, found: list[Match]) -> bool:
         """Refuse a call that a limit in dollars cannot measure; was it?"""
@@ -191,23 +234,23 @@ class Quota(Stage):
                 x.decide(self.name, Action.WARN, match.limit.id, warning, mode=match.mode)
                 x.answer_headers.setdefault("x-mesh-quota-warn", warning)
 
-    def _refuse(self, x: Exchange, match: Match, standing: Standing, asked: int) -> Verdict:
+    def _refuse(self, x: Exchange, match: Match, standing: Standing, asked: int, why: str | None = None) -> Verdict:
         wait, status = _wait(match, standing, asked, self._clock())
         return x.refuse(
             self.name,
             match.limit.id,
-            words.exceeded(match, standing, asked),
+            why or words.exceeded(match, standing, asked),
             mode=match.mode,
             status=status,
             type="quota_exceeded",
             retry_after=wait,
         )
 
-    def _used_up(self, x: Exchange, match: Match | None, standing: Standing | None) -> Verdict:
+    def _used_up(self, x: Exchange, match: Match | None, standing: Standing | None, short: int) -> Verdict:
         """A stream ends: its limit is used up, or nobody can say."""
         if match is None or standing is None:
             return self._away(x, LedgerAway("the ledger cannot be asked"))
-        return self._refuse(x, match, standing, 1)
+        return self._refuse(x, match, standing, short, words.ended(match, standing, short))
 
     def _away(self, x: Exchange, away: LedgerAway) -> Verdict:
         said = "The ledger of quotas cannot be asked, so nobody can say whether this call fits. Try again."
@@ -217,7 +260,7 @@ class Quota(Stage):
 
 def _binding(found: list[Match] | Any) -> bool:
     """Is one of them a limit on output that refuses?"""
-    return any(match.mode is Mode.ENFORCE and match.unit in ("tokens", "dollars") for match in found)
+    return any(match.mode is Mode.ENFORCE and match.measures for match in found)
 
 
 def _fullness(pair: tuple[Match, Standing]) -> tuple[bool, int, int]:
@@ -234,4 +277,4 @@ def _wait(match: Match, standing: Standing, asked: int, now: float) -> tuple[int
         return 5, 429
     if match.window.resets == NEVER:
         return None, 402
-    return max(1, math.ceil(match.window.resets - now)), 429
+    return max(1, math.ceil(match.frees(standing.leaves) - now)), 429
