@@ -7,10 +7,10 @@
 * On whose side a flow failed.
 * A hard limit of buffered bodies that holds for governed calls only. `body_size_limit` would also end the downloads of
   hosts that are none of ours, judges a stream by its Content-Length, and cannot be told apart by flow.
+* No socket before ours: in the plain form mitmproxy has begun to open *:8080 when it loads the first script.
 * A stream that waits: where a response's stream callable has something in `held`, the hook `mesh_held` is awaited, and
   then the callable asked what else there is (with None), until it waits no longer. Nothing of this stream goes on
   meanwhile, its end neither; others do.
-* No socket before ours: in the plain form mitmproxy has begun to open *:8080 when it loads the first script.
 """
 
 from __future__ import annotations
@@ -36,13 +36,6 @@ OURS = "x-mesh-origin"
 """The header that tells a response of ours."""
 
 
-@dataclass
-class MeshHeldHook(StartHook):
-    """A stream waits (see above); the hook is called mesh_held."""
-
-    flow: http.HTTPFlow
-
-
 def hold_sockets(proxyserver: Any) -> None:
     """End mitmproxy's own opening of sockets where it has begun and nothing is open yet: it waits for a look-up of
     "any address" while scripts load. Where an address was named (`--listen-host`) it is open already, and stays."""
@@ -51,6 +44,13 @@ def hold_sockets(proxyserver: Any) -> None:
     for task in asyncio.all_tasks():
         if task.get_name().startswith("setup_servers") and task.cancel():
             proxyserver.servers._instances = {}  # else they would be stopped later, and were never started
+
+
+@dataclass
+class MeshHeldHook(StartHook):
+    """A stream waits (see above); the hook is called mesh_held."""
+
+    flow: http.HTTPFlow
 
 
 def install(limit: Limit) -> None:

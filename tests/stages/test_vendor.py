@@ -128,8 +128,8 @@ def test_what_is_reserved_covers_the_writing() -> None:
     """A prompt that may be written to the provider's cache is reserved at what that costs."""
     tariff = plan.tariff_of(call())
     assert tariff
-    plain = plan._amounts("dollars", Need(10_000, 100), tariff)
-    written = plan._amounts("dollars", Need(10_000, 100, 10_000), tariff)
+    plain = plan.amounts("dollars", Need(10_000, 100), tariff)
+    written = plan.amounts("dollars", Need(10_000, 100, 10_000), tariff)
     assert written[0] == tariff.cost(Usage(prompt=10_000, cache_write_5m=10_000)) > plain[0]
     assert written[1] == plain[1]
-    assert plan._amounts("tokens", Need(10_000, 100, 10_000), tariff) == (10_000, 100)
+    assert plan.amounts("tokens", Need(10_000, 100, 10_000), tariff) == (10_000, 100)
