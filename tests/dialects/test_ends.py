@@ -72,9 +72,10 @@ def test_structured(dialect: str, doc: Any) -> None:
         ("openai_responses", {"store": False}, False),
         ("anthropic", {"thread": {}}, True),
         ("anthropic", {}, False),
-        ("openai_chat", {"store": True}, False),
+        ("openai_chat", {"store": True}, True),
+        ("openai_chat", {}, False),
     ],
 )
 def test_keeps(dialect: str, doc: Any, keeps: bool) -> None:
-    """Which calls a provider keeps so that later ones can go on from them."""
+    """Which calls a provider keeps, so that later ones can go on from them or read them."""
     assert get(dialect).keeps(doc) is keeps
