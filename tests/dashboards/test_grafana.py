@@ -76,7 +76,7 @@ def live(metrics: Metrics, times: int) -> None:
         x.identity.namespace = "search"
         x.times.own, x.times.stages = 0.0004, {"scope": 0.0001}
         x.times.first_token, x.times.done = x.times.received + 0.3, x.times.received + 1.0
-        x.cache = Cached(Layer.EXACT, saved=500)
+        x.cache, x.vendor_saved = Cached(Layer.EXACT, saved=500), 300
         x.decide("policy", Action.REFUSE, "models", "no", mode=Mode.OBSERVE)
         metrics.finish(x)
     unknown = exchange(model="new", answer=said(model="new"))
