@@ -13,12 +13,11 @@ from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Call, DialectError, Operation
 from mitmesh.dialects.openai_common import is_true
 from mitmesh.dialects.walk import items, obj
+from mitmesh.quotas.estimate import MEDIA, PER_MESSAGE
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
 
-MEDIA = 400
-"""Bytes of media that are taken for a token, as for other prompts (see estimate)."""
 _BATCH = re.compile(
     r"/(messages/batches|batches|batch/jobs|batchPredictionJobs|model-invocation-job)$"
     r"|:(batchGenerateContent|asyncBatchEmbedContent)$"
@@ -69,7 +68,9 @@ def measured(doc: Any, path: str, cap: int) -> Batch | None:
         return None
     prompt = output = 0
     for call, choices in found:
-        prompt += sum(tokens.count(text.text, call.model) for text in call.texts) + call.opaque_bytes // MEDIA + 3
+        prompt += (
+            sum(tokens.count(text.text, call.model) for text in call.texts) + call.opaque_bytes // MEDIA + PER_MESSAGE
+        )
         output += (cap if call.max_tokens is None else call.max_tokens) * choices
     return Batch(prompt, output, frozenset(call.model for call, _ in found))
 

@@ -9,7 +9,6 @@ and the value a MARK is read, which is no letter, digit or space. Findings come 
 from __future__ import annotations
 
 import re
-import sys
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -18,17 +17,17 @@ MARK = "\0"
 """Ends a word where the text has nothing that does."""
 
 
+_LAST = 0x20000
+"""No script has digits beyond it, and to look through all of Unicode takes a tenth of a second at every start."""
+
+
 def _folded() -> dict[int, str]:
     """Characters that stand for one of ASCII: full-width, small and mathematical forms, any script's digits, spaces."""
     forms = [*range(0xFF01, 0xFF5F), *range(0xFE50, 0xFE6C), *range(0x1D400, 0x1D800)]
     found = {code: unicodedata.normalize("NFKC", chr(code)) for code in forms}
-    found |= {code: str(unicodedata.decimal(chr(code))) for code in range(0x660, sys.maxunicode) if _is_digit(code)}
+    found |= {code: str(unicodedata.decimal(chr(code))) for code in range(0x660, _LAST) if chr(code).isdecimal()}
     found |= dict.fromkeys([0xA0, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000], " ")
     return {code: char for code, char in found.items() if char.isascii() and len(char) == 1}
-
-
-def _is_digit(code: int) -> bool:
-    return chr(code).isdecimal()
 
 
 def _ranges(codes: list[int]) -> Iterator[tuple[int, int]]:

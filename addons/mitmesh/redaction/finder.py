@@ -28,8 +28,6 @@ CLEARED = 4_000
 """Characters of a call's new texts that are looked at on the event loop, to clear them: at most 0.2 ms as a rule."""
 LONGEST, OVERLAP = 32_000, 8_000
 """A longer text is cut into pieces that overlap by more than what is found is long; see keylines for private keys."""
-
-
 SMALL = 200_000
 """Characters of new texts that are always searched."""
 _SAMPLE, _SAMPLES = 2_000, 32

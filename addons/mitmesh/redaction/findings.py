@@ -49,6 +49,10 @@ class Finding:
     rule_id: str
     score: float
 
+    def at(self, start: int, end: int) -> Finding:
+        """The same, found there."""
+        return Finding(start, end, self.type, self.rule_id, self.score)
+
 
 @dataclass(slots=True, frozen=True)
 class Health:

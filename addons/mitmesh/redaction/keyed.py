@@ -93,9 +93,5 @@ class Keyed:
         own = list(found)
         for index, before in self._before.items():
             size = len(before)
-            own[index] = [
-                Finding(max(0, each.start - size), each.end - size, each.type, each.rule_id, each.score)
-                for each in own[index]
-                if each.end > size
-            ]
+            own[index] = [each.at(max(0, each.start - size), each.end - size) for each in own[index] if each.end > size]
         return own

@@ -21,7 +21,7 @@ def whole(found: Finding, text: str, end: int) -> Finding:
     if found.type != Type.PRIVATE_KEY or found.end < end or end == len(text):
         return found
     close = _ENDS.search(text, max(found.start, end - 4))  # its first sign may lie before the cut
-    return Finding(found.start, close.end() if close else len(text), found.type, found.rule_id, found.score)
+    return found.at(found.start, close.end() if close else len(text))
 
 
 def with_lines(read: Sequence[str], found: Sequence[list[Finding]]) -> list[list[Finding]]:

@@ -42,7 +42,7 @@ class Searcher:
         plainly = Plainly(text)
         found = self._found(plainly.text)
         if plainly.text != text:
-            found = [_at(each, *plainly.written(each.start, each.end)) for each in found]
+            found = [each.at(*plainly.written(each.start, each.end)) for each in found]
             found += self._as_it_stands(text)
         if not found:
             return found
@@ -53,7 +53,7 @@ class Searcher:
         found = [*self._patterns.find(text), *self._in_terms(text)]
         for left, right in pieces(0, len(text)) if self._everywhere else windows(text):
             found += (
-                Finding(each.start + left, each.end + left, each.type, each.rule_id, each.score)
+                each.at(each.start + left, each.end + left)
                 for each in self._analyzer.find(text[left:right], self._least)
             )
         return found
@@ -73,10 +73,6 @@ class Searcher:
             and each.type not in self._skip
             and text[each.start : each.end] not in self._never
         )
-
-
-def _at(found: Finding, start: int, end: int) -> Finding:
-    return Finding(start, end, found.type, found.rule_id, found.score)
 
 
 def _with_context(rule: PiiPattern) -> Kind:

@@ -45,20 +45,15 @@ class Spoken:
 
 def spoken(answer: Answer, *, texts: bool = True) -> list[Spoken]:
     """What would be stored: the model's name and, with `texts`, the parts and their names."""
+    parts = list(enumerate(answer.parts)) if texts else []
     named: list[tuple[Any, str | None]] = [(ANSWER_MODEL, answer.model)]
-    if texts:
-        named += [((NAME, index), part.name) for index, part in enumerate(answer.parts)]
+    named += [((NAME, index), part.name) for index, part in parts]
     names = [Spoken(key, name, None) for key, name in named if name and len(name) > SHORT]
-    return (
-        names
-        if not texts
-        else names
-        + [
-            Spoken(index, part.text, view_of(part.text, is_json=part.kind is Kind.TOOL_CALL))
-            for index, part in enumerate(answer.parts)
-            if part.kind is not Kind.OPAQUE and part.text
-        ]
-    )
+    return names + [
+        Spoken(index, part.text, view_of(part.text, is_json=part.kind is Kind.TOOL_CALL))
+        for index, part in parts
+        if part.kind is not Kind.OPAQUE and part.text
+    ]
 
 
 def stored_answer(

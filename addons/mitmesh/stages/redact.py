@@ -137,8 +137,7 @@ class Redact(Stage):
                 self.vault.save(caller, refers.grows, table.values)  # the answer may never come
         x.notes[self.name] = state
         if large:
-            await asyncio.to_thread(self._write, x, redaction, every, own, odd)
-            await asyncio.to_thread(x.body.render if x.body else str)  # it keeps the bytes
+            await asyncio.to_thread(self._write, x, redaction, every, own, odd, render=True)
         else:
             self._write(x, redaction, every, own, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
@@ -189,9 +188,13 @@ class Redact(Stage):
     def _hash(self, value: str) -> str:
         return self._hasher.hash(b"value", value)[:12]
 
-    def _write(self, x: Exchange, redaction: Redaction, texts: Sequence[Text], own: Set[int], odd: Set[int]) -> None:
+    def _write(
+        self, x: Exchange, redaction: Redaction, texts: Sequence[Text], own: Set[int], odd: Set[int], *,
+        render: bool = False,
+    ) -> None:  # fmt: skip
         """Put the result into the exchange: verdicts, what is sent, what is stored. The texts at `own` are the call's;
-        those at `odd` are members of the body, which are no text positions and are not stored."""
+        those at `odd` are members of the body, which are no text positions and are not stored. `render`: the body's
+        bytes are made here too (it keeps them), for this is a thread."""
         for decision, places in redaction.seen.items():
             self._decide(x, decision, describe(decision, places))
         sent, stored = redaction.sent, redaction.stored
@@ -204,6 +207,8 @@ class Redact(Stage):
             for index in own & sent.keys():
                 x.body.set(texts[index].path, sent[index])
             write_members(x.body, texts, {index: sent[index] for index in odd & sent.keys()})
+            if render:
+                x.body.render()
 
     def _write_beside(self, x: Exchange, redaction: Redaction, beside: dict[int, Text]) -> None:
         """The same for what is said besides the body: the URL, and claims that audit and metrics would show."""
