@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from mitmesh.caching.entry import Entry
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
-from mitmesh.exchange import Billing, Exchange, Outcome
+from mitmesh.exchange import Billing, Exchange, Origin, Outcome
 from mitmesh.rules import Rules
 from mitmesh.rules.cache import Cache as CacheRules
+from mitmesh.stages.cache import Cache
 from redactions import exchange
 
 
@@ -46,6 +48,35 @@ def answered(x: Exchange, words: str = "Paris.", **fields: Any) -> Exchange:
     for name, value in fields.items():
         setattr(x.answer if hasattr(x.answer, name) else x, name, value)
     return x
+
+
+class House:
+    """A cache stage and its rules."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stage, self.rules = Cache(folder), Rules()
+
+    def rule(self, rules: Rules | None = None, **cache: Any) -> None:
+        """From now on by these rules, or by these of the cache."""
+        self.rules = rules or Rules("v", cache=CacheRules.model_validate(cache))
+        self.stage.configure(self.rules)
+
+    async def ask(self, x: Exchange | str | None = None, **headers: str) -> Exchange:
+        """A call that comes to the stage."""
+        x = x if isinstance(x, Exchange) else chat(x or "Capital of France?")
+        x.rules, x.sent_headers, x.billing = self.rules, headers, Billing.METERED
+        await self.stage.request(x)
+        return x
+
+    def done(self, x: Exchange, **fields: Any) -> Exchange:
+        """The call ends as it would: given, or with the provider's answer."""
+        if x.reply:
+            x.origin, x.status, x.outcome, x.answer = Origin.CACHE, 200, Outcome.ANSWERED, x.reply.answer
+        else:
+            answered(x, **fields)
+        self.stage.response(x)
+        self.stage.finish(x)
+        return x
 
 
 def breakpoints(

@@ -10,6 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
+from attest.clock import Clock
 from mitmesh.attest import Rejected
 from mitmesh.attest import jwt as module
 from mitmesh.attest.jwt import LONGEST, REMEMBERED, Claimed, Tokens
@@ -24,16 +25,6 @@ KEYS: dict[str, Any] = {
     "ES256": ECKey.generate_key("P-256", {"kid": "e"}),
     "EdDSA": OKPKey.generate_key("Ed25519", {"kid": "o"}),
 }
-
-
-class Clock:
-    """Seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def write(file: Path, *keys: Any) -> None:

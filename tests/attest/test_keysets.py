@@ -11,18 +11,9 @@ import pytest
 from aiohttp import web
 from joserfc.jwk import ECKey
 
+from attest.clock import Clock
 from e2e.certs import Authority, make_authority
 from mitmesh.attest.keysets import AGAIN, LARGEST, OLD, STALE, KeySets, KeysUnavailable
-
-
-class Clock:
-    """Seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Issuer:

@@ -30,6 +30,20 @@ def redirect(*words: str, check: bool = True, **options: Any) -> subprocess.Comp
     return sh(REDIRECT, *words, check=check, **options)
 
 
+@contextlib.contextmanager
+def following(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A loader that follows."""
+    loader = subprocess.Popen([REDIRECT, "attach", *words], stderr=subprocess.PIPE, text=True)
+    assert loader.stderr
+    line = loader.stderr.readline()
+    assert "redirecting" in line, line
+    try:
+        yield loader
+    finally:
+        loader.terminate()
+        loader.communicate(timeout=20)
+
+
 def status() -> dict[str, Any]:
     """What it says of itself."""
     found: dict[str, Any] = json.loads(redirect("status", "--json").stdout)

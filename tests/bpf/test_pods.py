@@ -15,7 +15,7 @@ import pytest
 
 from bpf.clients import CALL
 from bpf.conftest import NODE, OPENAI4, MakeMesh, Placed
-from bpf.machine import REDIRECT, Cgroup, Namespace, cgroup_root, redirect, sh, told
+from bpf.machine import Cgroup, Namespace, cgroup_root, following, redirect, sh, told
 from e2e.mesh import Mesh
 from e2e.provider import wait_for
 from e2e.replies import TEXT
@@ -92,18 +92,12 @@ def client(node: Mesh, hosts_file: Path) -> tuple[list[str], dict[str, str]]:
 
 @contextlib.contextmanager
 def attached(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """A loader that follows."""
-    loader = subprocess.Popen(
-        [REDIRECT, "attach", "--proxy", f"{NODE}:8443", *words], stderr=subprocess.PIPE, text=True
-    )
-    assert loader.stderr
-    line = loader.stderr.readline()
-    assert "redirecting" in line, line
+    """A loader that follows, for a proxy at the node's address; nothing of it stays."""
     try:
-        yield loader
+        with following("--proxy", f"{NODE}:8443", *words) as loader:
+            yield loader
+        assert loader.returncode == 0
     finally:
-        loader.terminate()
-        assert loader.wait(10) == 0
         redirect("detach")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from bpf import machine
 from bpf.conftest import NODE, OTHER, Placed
-from bpf.machine import REDIRECT, ROOT, Cgroup, cgroup_root, redirect, sh, status
+from bpf.machine import REDIRECT, ROOT, Cgroup, cgroup_root, following, redirect, sh, status
 from e2e.provider import wait_for
 from mitmesh.kernel import Kernel
 
@@ -77,20 +77,6 @@ def home(pid: int) -> str:
 def peer(cgroup: Cgroup, address: str) -> str:
     """Where a connect from this cgroup ends."""
     return sh(*cgroup.inside("python3", "-c", PEER, address)).stdout.strip()
-
-
-@contextlib.contextmanager
-def following(*words: str) -> Iterator[subprocess.Popen[str]]:
-    """A loader that follows."""
-    loader = subprocess.Popen([REDIRECT, "attach", *words], stderr=subprocess.PIPE, text=True)
-    assert loader.stderr
-    line = loader.stderr.readline()
-    assert "redirecting" in line, line
-    try:
-        yield loader
-    finally:
-        loader.terminate()
-        loader.communicate(timeout=20)
 
 
 @pytest.fixture

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cached import answered, chat, redacted
+import cached
+from cached import chat, redacted
 from mitmesh.caching import semantic
 from mitmesh.caching.database import set_aside
 from mitmesh.caching.embedder import MODEL, Embedder
 from mitmesh.dialects.base import Kind, Part
-from mitmesh.exchange import Billing, Exchange, Identity, Layer, Mode, Origin, Outcome
+from mitmesh.exchange import Exchange, Identity, Layer, Mode, Origin
 from mitmesh.rules import Rules
 from mitmesh.rules.cache import Cache as CacheRules
 from mitmesh.rules.cache import CacheSemantic
-from mitmesh.stages.cache import Cache
 from redactions import exchange
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,33 +43,12 @@ def ruled(normalise: dict[str, bool] | None = None, **fields: Any) -> Rules:
     return Rules("v", cache=CacheRules.model_validate({"semantic": on, "normalise": normalise or {}}))
 
 
-class House:
-    """A cache stage with the semantic layer, and its rules."""
+class House(cached.House):
+    """One with the semantic layer."""
 
     def __init__(self, folder: Path, rules: Rules | None = None) -> None:
-        self.stage = Cache(folder)
+        super().__init__(folder)
         self.rule(rules or ruled())
-
-    def rule(self, rules: Rules) -> None:
-        self.rules = rules
-        self.stage.configure(rules)
-
-    async def ask(self, x: Exchange | str, **headers: str) -> Exchange:
-        """A call that comes to the stage."""
-        x = chat(x) if isinstance(x, str) else x
-        x.rules, x.sent_headers, x.billing = self.rules, headers, Billing.METERED
-        await self.stage.request(x)
-        return x
-
-    def done(self, x: Exchange, **fields: Any) -> Exchange:
-        """The call ends: given, or with the provider's answer."""
-        if x.reply:
-            x.origin, x.status, x.outcome, x.answer = Origin.CACHE, 200, Outcome.ANSWERED, x.reply.answer
-        else:
-            answered(x, **fields)
-        self.stage.response(x)
-        self.stage.finish(x)
-        return x
 
     async def keep(self, x: Exchange | str, **fields: Any) -> Exchange:
         """A question is answered by the provider, and from now on found."""

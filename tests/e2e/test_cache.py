@@ -212,23 +212,18 @@ def test_one_upstream_call(caller: Caller, provider: Provider, stream: bool) -> 
     assert len(provider.calls) == 1
 
 
-def test_books(caller: Caller, provider: Provider) -> None:
-    """A hit takes nothing of a quota, says in the audit and on /live whose answer it was, and what it saved."""
-    watching = Watching(caller.mesh)
-    user = {"x-mesh-user": "cache-books"}
-    first, hit = caller.ask(headers=user), caller.ask(headers=user)
-    paid, row = (caller.mesh.exchange(each.headers["x-mesh-id"]) for each in (first, hit))
-    assert paid["cache"] == "miss" and paid["cost_microusd"] > 0
+def booked(caller: Caller, layer: str, row: Any, paid: Any, watching: Watching) -> Any:
+    """What a hit of this layer has in the audit, by the call `paid` for; what its user's quotas count of both; and the
+    event of it on /live."""
     told = {name: row[name] for name in ("cache", "cache_source", "cache_saved_microusd", "cost_microusd", "origin")}
     assert told == {
-        "cache": "exact", "cache_source": paid["id"], "cache_saved_microusd": paid["cost_microusd"],
+        "cache": layer, "cache_source": paid["id"], "cache_saved_microusd": paid["cost_microusd"],
         "cost_microusd": 0, "origin": "cache",
     }  # fmt: skip
-    assert row["cache_age_s"] >= 0 and not row["forwarded"] and not row["prompt_tokens"]
     query = "select coalesce(sum(used), 0) used, coalesce(sum(reserved), 0) reserved from counts where key like ?"
 
     def count(limit: str) -> tuple[int, int]:
-        (found,) = caller.mesh.rows(query, f"{limit}\x1f%user=cache-books%", database="quota")
+        (found,) = caller.mesh.rows(query, f"{limit}\x1f%user={paid['user']}%", database="quota")
         return found["used"], found["reserved"]
 
     wait_for(lambda: count("calls") == (1, 0), f"one call is counted, not {count('calls')}")
@@ -237,6 +232,19 @@ def test_books(caller: Caller, provider: Provider) -> None:
         lambda: next((data for name, data in watching.told if name == "cache_hit" and data["id"] == row["id"]), None),
         f"the event, in {[name for name, _ in watching.told]}",
     )
+    assert event["layer"] == layer
+    return event
+
+
+def test_books(caller: Caller, provider: Provider) -> None:
+    """A hit takes nothing of a quota, says in the audit and on /live whose answer it was, and what it saved."""
+    watching = Watching(caller.mesh)
+    user = {"x-mesh-user": "cache-books"}
+    first, hit = caller.ask(headers=user), caller.ask(headers=user)
+    paid, row = (caller.mesh.exchange(each.headers["x-mesh-id"]) for each in (first, hit))
+    assert paid["cache"] == "miss" and paid["cost_microusd"] > 0
+    assert row["cache_age_s"] >= 0 and not row["forwarded"] and not row["prompt_tokens"]
+    event = booked(caller, "exact", row, paid, watching)
     assert event["layer"] == "exact" and event["saved_microusd"] == paid["cost_microusd"]
     why = command(caller.mesh, "why", row["id"])
     assert f"exact hit: the answer of {paid['id']}" in why

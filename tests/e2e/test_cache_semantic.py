@@ -18,7 +18,7 @@ from e2e.mesh import ROOT, Mesh
 from e2e.provider import Provider, Script, wait_for
 from e2e.replies import COMPLETION, PROMPT, TEXT
 from e2e.sdks import KEY, Kind, Way, ask
-from e2e.test_cache import RULES, Caller, command, content
+from e2e.test_cache import RULES, Caller, booked, command, content
 from e2e.test_live import Watching
 
 pytestmark = pytest.mark.slow
@@ -123,24 +123,9 @@ def test_books(caller: Caller, provider: Provider) -> None:
     source = keep(caller, headers=user)
     hit = caller.ask(SAME, headers=user)
     paid, row = caller.mesh.exchange(source), caller.mesh.exchange(hit.headers["x-mesh-id"])
-    told = {name: row[name] for name in ("cache", "cache_source", "cache_saved_microusd", "cost_microusd", "origin")}
-    assert told == {
-        "cache": "semantic", "cache_source": source, "cache_saved_microusd": paid["cost_microusd"],
-        "cost_microusd": 0, "origin": "cache",
-    }  # fmt: skip
     assert 0.85 < row["cache_similarity"] < 1 and row["cache_age_s"] >= 0 and not row["forwarded"]
-    query = "select coalesce(sum(used), 0) used, coalesce(sum(reserved), 0) reserved from counts where key like ?"
-
-    def count(limit: str) -> tuple[int, int]:
-        (found,) = caller.mesh.rows(query, f"{limit}\x1f%user=semantic-books%", database="quota")
-        return found["used"], found["reserved"]
-
-    wait_for(lambda: count("calls") == (1, 0), f"one call is counted, not {count('calls')}")
-    wait_for(lambda: count("tokens") == (PROMPT + COMPLETION, 0), f"its tokens are counted, not {count('tokens')}")
-    event = wait_for(
-        lambda: next((data for name, data in watching.told if name == "cache_hit" and data["id"] == row["id"]), None),
-        f"the event, in {[name for name, _ in watching.told]}",
-    )
+    assert paid["id"] == source
+    event = booked(caller, "semantic", row, paid, watching)
     assert event["layer"] == "semantic" and event["similarity"] == pytest.approx(row["cache_similarity"])
     assert f"semantic hit, similarity {row['cache_similarity']:.3f}: the answer of {source}" in command(
         caller.mesh, "why", row["id"]

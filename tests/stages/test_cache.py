@@ -11,42 +11,14 @@ from typing import Any
 
 import pytest
 
-from cached import answered, chat, redacted
+from cached import House, answered, chat, redacted
 from mitmesh.dialects.base import Usage
 from mitmesh.exchange import Billing, Exchange, Layer, Mode, Origin, Outcome
 from mitmesh.rules import Mesh, Rules
 from mitmesh.rules.cache import Cache as CacheRules
 from mitmesh.rules.pii import Pii
-from mitmesh.stages.cache import Cache, policy_of, vendor_saved, wishes
+from mitmesh.stages.cache import policy_of, vendor_saved, wishes
 from redactions import exchange
-
-
-class House:
-    """A cache stage and its rules."""
-
-    def __init__(self, folder: Path) -> None:
-        self.stage, self.rules = Cache(folder), Rules()
-
-    def rule(self, **cache: Any) -> None:
-        self.rules = Rules("v", cache=CacheRules.model_validate(cache))
-        self.stage.configure(self.rules)
-
-    async def ask(self, x: Exchange | None = None, **headers: str) -> Exchange:
-        """A call that comes to the stage."""
-        x = x or chat("Capital of France?")
-        x.rules, x.sent_headers, x.billing = self.rules, headers, Billing.METERED
-        await self.stage.request(x)
-        return x
-
-    def done(self, x: Exchange, **fields: Any) -> Exchange:
-        """The call ends as it would: given, or the provider's answer."""
-        if x.reply:
-            x.origin, x.status, x.outcome, x.answer = Origin.CACHE, 200, Outcome.ANSWERED, x.reply.answer
-        else:
-            answered(x, **fields)
-        self.stage.response(x)
-        self.stage.finish(x)
-        return x
 
 
 @pytest.fixture
