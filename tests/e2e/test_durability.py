@@ -81,7 +81,7 @@ def kept(mesh: Mesh, where: str = "1") -> set[str]:
 
 
 def killed_under_load(mesh: Mesh, provider: Provider) -> set[str]:
-    """Kill it while calls run and some wait for their answers; the calls answered so long before that none is losable."""
+    """Kill it while calls run and some wait; the calls answered so long before that none may be lost."""
     provider.clear()
     provider.script(*[Script(hang=True)] * 3)
     with Load(mesh.gateway) as load:
