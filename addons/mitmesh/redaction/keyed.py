@@ -17,7 +17,7 @@ from mitmesh.wire.forms import TextBody
 from mitmesh.wire.jsontext import Body
 
 _SECRET = re.compile(
-    r"(?i)(?:key|token|secret|passw(?:or)?d|passwort|pass(?:phrase|code)?|pwd|cred(?:ential)?s?|auth|"
+    r"(?i)(?:key|token|secret|passw(?:or)?d|passwort|kennwort|passe|contrase[nñ]a|senha|pass(?:phrase|code)?|pwd|cred(?:ential)?s?|auth|"
     r"login|salt)(?:[_.-]?v?\d{1,2})?\Z"
 )
 _PERSONAL = {
