@@ -129,30 +129,15 @@ NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zñ]+|\d+")
 _NAME = re.compile(r"[\w.-]{0,60}\Z")
 
 _EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo"})
-_PASSWORDS = frozenset(
-    [
-        "password",
-        "passwd",
-        "pass",
-        "passphrase",
-        "passcode",
-        "pwd",
-        "passwort",
-        "kennwort",
-        "passe",
-        "contraseña",
-        "contrasena",
-        "senha",
-    ]
-)
-_SURE = frozenset({"token", "secret", "credentials", "credential", "creds", "cred"}) | _PASSWORDS
-_UNSURE = frozenset({"key", "auth", "login", "salt"})
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
+_PASSWORDS = _set("password passwd pass passphrase passcode pwd passwort kennwort passe contraseña contrasena senha")
+_SURE = _set("token secret credentials credential creds cred") | _PASSWORDS
+_UNSURE = _set("key auth login salt")
 _QUALIFY = _set(
     "api secret access auth private encryption signing master client app service account shared admin user webhook "
     "license apikey root"
