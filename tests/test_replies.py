@@ -140,7 +140,11 @@ def test_cost() -> None:
         ({"authorization": "Bearer abc"}, "/", "abc"),
         ({"authorization": "abc"}, "/", "abc"),
         ({"x-api-key": " abc "}, "/", "abc"),
-        ({"x-goog-api-key": "abc"}, "/?key=other", "abc"),
+        ({"x-goog-api-key": "abc"}, "/?key=other", "abc\nother"),
+        ({"authorization": "Bearer dummy", "api-key": "abc"}, "/", "dummy\nabc"),
+        ({"authorization": "Bearer dummy", "x-api-key": "abc"}, "/", "dummy\nabc"),
+        ({"authorization": "Bearer abc", "x-api-key": "abc"}, "/?$key=abc", "abc"),
+        ({}, "/?key=one&access_token=two", "one\ntwo"),
         ({"api-key": "abc"}, "/", "abc"),
         ({}, "/x?alt=sse&key=a%2Bc", "a+c"),
         ({}, "/x?monkey=abc", None),
@@ -150,7 +154,7 @@ def test_cost() -> None:
     ],
 )
 def test_credential(headers: dict[str, str], path: str, expected: str | None) -> None:
-    """A call's credential, wherever its client puts it."""
+    """A call's credentials, wherever its client puts them: with another one it is another caller."""
     assert replies.credential(headers, path) == expected
 
 

@@ -276,7 +276,7 @@ class Exchange:
     wants_key: bool = False
     """It came with a virtual key: the route puts the provider's own in its place."""
     credential: str | None = field(default=None, repr=False)
-    """The credential the client sent, for keyed hashing alone; never logged, never stored in clear."""
+    """The credentials the client sent, for keyed hashing alone; never logged, never stored in clear."""
     inspected: Inspected = Inspected.FULL
 
     verdicts: list[Verdict] = field(default_factory=list)

@@ -170,13 +170,13 @@ def address(peername: Any) -> str:
 
 
 def credential(headers: Mapping[str, str], path: str) -> str | None:
-    """The credential a call carries: a header's, or Gemini's `?key=`; for keyed hashing alone."""
-    for name in CREDENTIALS:
-        if value := headers.get(name):
-            return value.removeprefix("Bearer ").strip()
+    """Every credential a call carries, in headers and in Gemini's `?key=`, as one text; for keyed hashing alone. Which
+    of them a provider goes by is its own affair: who sends one more, or another one, is somebody else."""
+    sent = [headers.get(name, "").removeprefix("Bearer ").strip() for name in CREDENTIALS]
     query = urlsplit(path).query
     given = parse_qsl(query) if "=" in query else ()
-    return next((value for name, value in given if name.lower().lstrip("$") in ("key", "access_token")), None)
+    sent += [value for name, value in given if name.lower().lstrip("$") in ("key", "access_token")]
+    return "\n".join(dict.fromkeys(filter(None, sent))) or None
 
 
 class Count:
