@@ -139,6 +139,25 @@ def test_sealed_to_its_key(file: File) -> None:
     assert file.get(entry("1").key) is None
 
 
+@pytest.mark.parametrize(("first", "second", "left"), [("01A", "01B", "01B"), ("01B", "01A", "01B")])
+def test_the_later_call_is_answered_last(file: File, first: str, second: str, left: str) -> None:
+    """An answer that was long under way does not take the place of one that was asked for after it."""
+    late = [file.write([entry("1", exchange=each)], []) for each in (first, second)]
+    back = file.get(entry("1").key)
+    assert back is not None and back.exchange == left
+    assert [len(each) for each in late] == [0, int(left == first)]
+
+
+def test_cleared_since_its_call_came(file: File) -> None:
+    """What was asked before somebody had entries forgotten is not kept; pruning is no such thing."""
+    file.write([entry("1", created=1)], [])
+    assert file.prune(100, **{**MANY, "ttl": 10}) == 1
+    assert file.write([entry("2", era=0)], []) == []
+    file.clear("true", ())
+    assert [each.exchange for each in file.write([entry("3", era=0), entry("4", era=1)], [])] == ["01ABC"]
+    assert [each.key for _, each in file.texts()] == [entry("4").key]
+
+
 # --- memory ---
 
 
@@ -212,6 +231,103 @@ async def test_two_workers(tmp_path: Path) -> None:
         assert await two.fetch(key) is None
 
 
+async def test_a_new_answer_reaches_the_other_worker(tmp_path: Path) -> None:
+    """One has it made anew (`no-cache`): the other, which holds the old one in memory, gives it no more."""
+    key = entry("1").key
+    async with opened(tmp_path) as one, opened(tmp_path) as two:
+        one.add(entry("1", "OLD", exchange="01A"))
+        await until(lambda: two.perhaps(key))
+        assert (old := await two.fetch(key)) and two.here(key) is old
+        one.add(entry("1", "NEW", exchange="01B"))
+        await until(lambda: two.here(key) is None, "the other lets go of the old one")
+        new = await two.fetch(key)
+        assert new and new.answer.text == "NEW"
+        one.add(entry("1", "LATE", exchange="01A"))
+        assert one.here(key) and one.front.get(key).answer.text == "NEW"  # type: ignore[union-attr]
+
+
+async def test_cleared_and_answered_anew_at_once(tmp_path: Path) -> None:
+    """Before the other worker looks, the key is there again, with another answer: the cleared one is forgotten."""
+    key = entry("1").key
+    async with opened(tmp_path) as one:
+        one.add(entry("1", "BAD", exchange="01A"))
+        await until(lambda: one.counters.written)
+        with closing(File(tmp_path, one.seal)) as file:
+            with closing(sqlite3.connect(file.path, isolation_level=None)) as lock:
+                lock.execute("begin immediate")  # both are one change to whoever looks
+                lock.execute("delete from entries")
+                lock.execute("update epoch set number = number + 1, cleared = cleared + 1")
+                lock.execute(
+                    "insert into entries (key, tenant, exchange, created, used, size, sealed) values (?,?,?,?,?,?,?)",
+                    (key, "team:red", "01B", 1000, 1000, 1, one.seal.close(entry("1", "GOOD"))),
+                )
+                lock.execute("commit")
+        await until(lambda: one.here(key) is None, "it is forgotten")
+        back = await one.fetch(key)
+        assert back and back.answer.text == "GOOD"
+
+
+async def test_cleared_while_it_is_under_way(tmp_path: Path) -> None:
+    """An answer that waits for the disk, or is yet to come, when entries are cleared is not kept: nobody looked at its
+    text. What is asked afterwards is."""
+    key = entry("1").key
+    async with opened(tmp_path) as one:
+        with closing(File(tmp_path, one.seal)) as file:
+            file.clear("true", ())
+            one.add(entry("1", era=0))  # nobody told this worker yet
+            await until(lambda: one.era == 1 and one.here(key) is None, "it is not taken")
+            one.add(entry("1", era=0))
+            assert one.here(key) is None
+            one.add(entry("1", era=1))
+            await until(lambda: file.get(key))
+
+
+async def test_read_while_it_goes(tmp_path: Path) -> None:
+    """What was read before others' changes are known is given, but not held."""
+    key = entry("1").key
+    async with opened(tmp_path) as one:
+        with closing(File(tmp_path, one.seal)) as file:
+            file.write([entry("1")], [])
+            await until(lambda: one.perhaps(key))
+            reading = asyncio.ensure_future(one.fetch(key))
+            await asyncio.sleep(0)
+            one._learn(True, {})
+            assert await reading and one.here(key) is None
+            assert one.held(entry("1"), one.changes - 1) and one.here(key) is None
+            assert one.held(entry("1"), one.changes) is one.here(key)
+
+
+async def test_garbage_moved_into_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A restored backup that is none: it is set aside once, with a warning, and a new file begins."""
+    async with opened(tmp_path) as one, opened(tmp_path) as two:
+        one.add(entry("1"))
+        await until(lambda: two.perhaps(entry("1").key))
+        for name in ("-wal", "-shm"):
+            (tmp_path / f"{FILE}{name}").unlink(missing_ok=True)
+        garbage = tmp_path / "garbage"
+        garbage.write_bytes(b"no database" * 1000)
+        garbage.replace(tmp_path / FILE)
+        await until(lambda: (tmp_path / f"{FILE}.damaged").exists(), "it is set aside")
+        one.add(entry("2"))
+        await until(lambda: two.perhaps(entry("2").key), "they share again")
+        assert one.counters.set_aside + two.counters.set_aside == 1
+        assert one.warning is None and two.warning is None
+    assert caplog.text.count("is set aside") == 1
+
+
+async def test_unusable_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be opened at the start is tried again."""
+    monkeypatch.setattr(module, "PRUNE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
+    (tmp_path / FILE).mkdir()
+    async with opened(tmp_path) as store:
+        assert store.warning and "memory only" in store.warning
+        (tmp_path / FILE).rmdir()
+        await until(lambda: store.warning is None, "it is opened")
+        store.add(entry("1"))
+        await until(lambda: store.counters.written)
+
+
 def _fill(data: Path, first: int) -> None:
     """A process that writes fifty entries."""
 
@@ -267,9 +383,10 @@ async def test_damaged_while_it_runs(tmp_path: Path) -> None:
             n += 1
             await asyncio.sleep(0.03)
         before = one.counters.written
-        one.add(entry("new"))
+        now = int(time.time())  # so that they are not pruned
+        one.add(entry("new", created=now))
         await until(lambda: one.counters.written > before, "the first writes again")
-        two.add(entry("newer"))
+        two.add(entry("newer", created=now))
         await until(lambda: two.perhaps(entry("new").key) and one.perhaps(entry("newer").key), "they share again")
         assert one.counters.set_aside + two.counters.set_aside <= 2
         found = await two.fetch(entry("new").key)
@@ -298,6 +415,10 @@ async def test_full_disk(tmp_path: Path) -> None:
         await until(lambda: store.counters.dropped, "it is dropped")
         assert store.warning and "full" in store.warning and store.counters.failures
         assert store.here(big.key) is big
+        store.used(big.key, 1)
+        await until(store._queue.empty)
+        await asyncio.sleep(5 * module.POLL_SECONDS)
+        assert store.warning, "it stays until something is kept again"
         file.rows("pragma max_page_count = 1000000")
         store.add(entry("2"))
         await until(lambda: store.counters.written, "it is written")

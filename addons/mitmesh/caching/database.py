@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -46,6 +47,22 @@ def _entries(db: Database) -> None:
     db.execute("insert into epoch values (0)")
 
 
+@migrations(name="002_cleared")
+def _cleared(db: Database) -> None:
+    """How often somebody had entries forgotten: an answer that was asked for before is not kept any more."""
+    db.execute("alter table epoch add column cleared integer not null default 0")
+
+
+@dataclass(slots=True, frozen=True)
+class News:
+    """What others did. `gone`: entries went; `rows`: keys of those that came, all that are left where some went, and
+    the exchange that each is from; `era`: how often entries were cleared."""
+
+    gone: bool
+    rows: list[tuple[bytes, str]]
+    era: int
+
+
 class File:
     """An open cache.db. Raises sqlite3.Error from every method."""
 
@@ -62,10 +79,14 @@ class File:
                 raise
         self._conn.execute("PRAGMA cache_size=-4096")
         self._version = self._epoch = -1
-        self._last = 0
+        self._last = self._era = 0
+        self._closed = False
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it; once more does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         with self._locked():
             if self.moved:  # the last to close a file removes its -wal by name: by now that is the new file's
                 self._conn.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
@@ -78,10 +99,7 @@ class File:
     @property
     def moved(self) -> bool:
         """Is another file in its place by now (another worker set this one aside)?"""
-        try:
-            return self.path.stat().st_ino != self.inode
-        except OSError:
-            return True
+        return inode_of(self.path.parent) != self.inode
 
     # --- lookup ---
 
@@ -109,18 +127,19 @@ class File:
 
     # --- what other workers did ---
 
-    def news(self) -> tuple[bool, list[tuple[int, bytes]]]:
-        """Did entries go since the last call, and numbers and keys of those that came; all of them where some went."""
+    def news(self) -> News:
+        """What was done since the last call."""
         version = self._conn.execute("PRAGMA data_version").fetchone()[0]  # changes with others' writes alone
         if version == self._version:
-            return False, []
-        epoch = self._conn.execute("select number from epoch").fetchone()[0]
+            return News(False, [], self._era)
+        epoch, self._era = self._conn.execute("select number, cleared from epoch").fetchone()
         gone = epoch != self._epoch
         self._version, self._epoch, self._last = version, epoch, 0 if gone else self._last
-        rows = self._conn.execute("select id, key from entries where id > ? order by id", (self._last,)).fetchall()
+        sql = "select id, key, exchange from entries where id > ? order by id"
+        rows = self._conn.execute(sql, (self._last,)).fetchall()
         if rows:
             self._last = rows[-1][0]
-        return gone, rows
+        return News(gone, [(key, exchange) for _, key, exchange in rows], self._era)
 
     # --- what is found by meaning ---
 
@@ -147,12 +166,18 @@ class File:
 
     # --- writing ---
 
-    def write(self, added: Iterable[Entry], used: Iterable[tuple[int, int, int, bytes]]) -> None:
-        """Add entries (one of the same key is replaced) and note uses `(when, hits, micro-dollars, key)`; one
-        transaction."""
+    def write(self, added: Iterable[Entry], used: Iterable[tuple[int, int, int, bytes]]) -> list[Entry]:
+        """Add entries and note uses `(when, hits, micro-dollars, key)`; one transaction. An entry takes the place of
+        one of the same key. Returns those that were not taken: entries were cleared since their calls came, or what
+        is there answers a later call."""
         rows = [(entry, self._seal.close(entry)) for entry in added]
+        late = []
         with transaction(self._conn):
+            era = self._conn.execute("select cleared from epoch").fetchone()[0]
             for entry, sealed in rows:
+                if entry.era not in (None, era) or self._newer(entry):
+                    late.append(entry)
+                    continue
                 self._delete("key = ?", (entry.key,))
                 size = len(sealed) + len(entry.vector or b"") + 256
                 fields = (
@@ -163,6 +188,12 @@ class File:
                 values = [(number, value) for value in entry.values]
                 self._conn.executemany("insert into entry_values values (?, ?)", values)
             self._conn.executemany(_USED, used)
+        return late
+
+    def _newer(self, entry: Entry) -> bool:
+        """Is there a later call's answer of this key?"""
+        sql = "select 1 from entries where key = ? and exchange > ?"  # ids of exchanges are sorted by time
+        return self._conn.execute(sql, (entry.key, entry.exchange)).fetchone() is not None
 
     def prune(self, now: int, ttl: int, most_bytes: int, most_entries: int) -> int:
         """Delete what is too old, then the least recently used beyond the limits; how many went."""
@@ -199,7 +230,7 @@ class File:
         """Delete the entries for which the SQL condition holds; how many went. Every worker forgets them too."""
         with transaction(self._conn):
             gone = self._delete(where, parameters)
-            self._conn.execute("update epoch set number = number + 1")
+            self._conn.execute("update epoch set number = number + 1, cleared = cleared + 1")
         self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted is not to stay in the -wal file
         return gone
 
@@ -223,14 +254,22 @@ class File:
                 yield number, entry
 
 
-def set_aside(data: Path, inode: int | None = None) -> None:
+def inode_of(data: Path) -> int | None:
+    """What tells the file that is there from another in its place; None where there is none."""
+    try:
+        return (data / FILE).stat().st_ino
+    except OSError:
+        return None
+
+
+def set_aside(data: Path, inode: int | None = None) -> bool:
     """Rename a damaged file out of the way, with what SQLite keeps beside it, in place of the last one so renamed.
-    With `inode`: only while it is still that file, for another worker may have been first."""
-    path = data / FILE
+    With `inode`: only while it is still that file, for another worker may have been first. Was it?"""
     with locked(data / f".{FILE}.lock"):
-        if inode is not None and (not path.exists() or path.stat().st_ino != inode):
-            return
+        if inode is not None and inode_of(data) != inode:
+            return False
         for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
             file = data / name
             if file.exists():
                 file.replace(data / f"{name}{DAMAGED}")
+    return True

@@ -69,8 +69,11 @@ def embedder_of(rules: CacheSemantic) -> Embeds:
 
 
 def recall_of(store: Store, most: int, dimensions: int) -> Recall:
-    """The index over the store's file, empty. The same holds."""
+    """The index over the store's file, empty. The same holds. Raises OSError while there is no file."""
     from mitmesh.caching.recall import Recall
+
+    if not store.usable:
+        raise OSError("there is no file yet")
 
     return Recall(store.data, store.seal, most, dimensions)
 

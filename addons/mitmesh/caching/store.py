@@ -11,11 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from mitmesh.caching.database import FILE, KEY_FILE, File, set_aside
+from mitmesh.caching.database import FILE, KEY_FILE, File, inode_of, set_aside
 from mitmesh.caching.entry import Entry, Seal, weigh
 from mitmesh.rules.cache import Cache
 from mitmesh.store.errors import AuditError
@@ -27,6 +28,8 @@ BATCH_SECONDS = 0.1
 POLL_SECONDS = 0.25
 """How soon a worker knows of what others added or cleared."""
 PRUNE_SECONDS = 5.0
+AGAIN_SECONDS = 5.0
+"""How soon a file that could not be opened is tried again."""
 MOST_WAITING = 2_000
 """Additions that may wait for the disk; further ones are dropped and counted."""
 COMPLAIN_SECONDS = 60.0
@@ -66,13 +69,23 @@ class Front:
             self._entries.move_to_end(key)
         return entry
 
-    def put(self, entry: Entry) -> None:
-        """Hold an entry, in place of one of the same key."""
+    def put(self, entry: Entry) -> bool:
+        """Hold an entry, in place of one of the same key; not, and false, where that answers a later call."""
+        held = self._entries.get(entry.key)
+        if held is not None and held.exchange > entry.exchange:  # ids of exchanges are sorted by time
+            return False
         self.drop(entry.key)
         entry.size = weigh(entry)
         self._entries[entry.key] = entry
         self.size += entry.size
         self._shrink()
+        return True
+
+    def outdate(self, key: bytes, exchange: str) -> None:
+        """Let go of an entry that answers an earlier call than this exchange."""
+        held = self._entries.get(key)
+        if held is not None and held.exchange < exchange:
+            self.drop(key)
 
     def resize(self, limit: int) -> None:
         """Hold so many bytes at most."""
@@ -96,10 +109,10 @@ class Front:
             self.size += more
             self._shrink()
 
-    def keep(self, wanted: Callable[[bytes], bool]) -> None:
+    def keep(self, wanted: Callable[[Entry], bool]) -> None:
         """Let go of all but those wanted."""
-        for key in [key for key in self._entries if not wanted(key)]:
-            self.drop(key)
+        for entry in [entry for entry in self._entries.values() if not wanted(entry)]:
+            self.drop(entry.key)
 
 
 class Store:
@@ -109,14 +122,22 @@ class Store:
         self.data = data
         self.front, self.counters = Front(), Counters()
         self.rules = Cache()
-        self.warning: str | None = None
+        self.seal = Seal(b"\0" * 32)
+        """What entries are sealed with; this one until the folder's key is known, when nothing is written."""
+        self.era = 0
+        """How often entries were cleared, as far as is known here."""
+        self.changes = 0
+        """How often others' entries came or went: what was read before the last time may be gone."""
         self._known: set[int] = set()
         """The beginnings of all keys in the file: what is not here need not be looked for."""
         self._queue: SimpleQueue[Entry | Used | None] = SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="cache-reader")
         self._writer = Thread(target=self._run, name="mitmesh-cache", daemon=True)
         self._files: dict[str, File] = {}
+        self._troubles: dict[str, str] = {}
+        """What does not work, by what was tried, until that works."""
         self._complained = -COMPLAIN_SECONDS
+        self._keyed = False
         self.came: Callable[[], None] = lambda: None
         """Called in the writer's thread when entries came into the file, or went."""
 
@@ -126,7 +147,8 @@ class Store:
         self.front.resize(rules.memory_bytes)
 
     async def start(self) -> None:
-        """Open the file; one that is damaged is set aside. Where none can be opened, answers are kept in memory."""
+        """Open the file; one that is damaged is set aside. Where none can be opened, answers are kept in memory, and
+        it is tried again now and then."""
         self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._open)
         self._writer.start()
@@ -137,16 +159,23 @@ class Store:
             self._queue.put(None)
             await asyncio.to_thread(self._writer.join, STOP_SECONDS)
         await asyncio.to_thread(self._reader.shutdown)
-        with suppress(OSError, sqlite3.Error):
-            self._let_go()
-
-    def _let_go(self) -> None:
         files, self._files = self._files, {}
-        for file in files.values():
-            file.close()
+        with suppress(OSError, sqlite3.Error):
+            for file in files.values():
+                file.close()
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def usable(self) -> bool:
+        """Is there a file?"""
+        return "write" in self._files
+
+    @property
+    def warning(self) -> str | None:
+        """What does not work; None where all is well."""
+        return "; ".join(dict.fromkeys(self._troubles.copy().values())) or None
 
     # --- on the event loop ---
 
@@ -160,21 +189,26 @@ class Store:
 
     async def fetch(self, key: bytes) -> Entry | None:
         """The entry out of the file."""
+        before = self.changes
         entry = await self._loop.run_in_executor(self._reader, self._read, key)
-        if entry is not None:
+        if entry is not None and before == self.changes:
             self.front.put(entry)
         return entry
 
-    def held(self, entry: Entry) -> Entry:
-        """The entry as it is held in memory, where it is, with the forms it was given in; from now on it is."""
+    def held(self, entry: Entry, changes: int) -> Entry:
+        """The entry as it is held in memory, where it is, with the forms it was given in; from now on it is, unless
+        there were further `changes` since it was looked for."""
         if (known := self.front.get(entry.key)) is not None and known.exchange == entry.exchange:
             return known
-        self.front.put(entry)
+        if changes == self.changes:
+            self.front.put(entry)
         return entry
 
     def add(self, entry: Entry) -> None:
-        """Keep an answer: here at once, in the file soon."""
-        self.front.put(entry)
+        """Keep an answer: here at once, in the file soon. Not where entries were cleared since its call came, or a
+        later call was answered before."""
+        if entry.era not in (None, self.era) or not self.front.put(entry):
+            return
         if self._queue.qsize() >= MOST_WAITING:
             self.counters.dropped += 1
             return
@@ -186,27 +220,38 @@ class Store:
         if self._queue.qsize() < MOST_WAITING:
             self._queue.put((int(time.time()), 1, saved or 0, key))
 
+    def _learn(self, gone: bool, rows: dict[bytes, str]) -> None:
+        """What the file has: all of it where some are gone, else what came. No older answer is held than that, and
+        none that went. (What is not written yet may be let go of too: it will be in the file.)"""
+        self.changes += 1
+        if gone:
+            self.front.keep(lambda entry: rows.get(entry.key) == entry.exchange)
+            return
+        for key, exchange in rows.items():
+            self.front.outdate(key, exchange)
+
+    def _forget(self, late: list[Entry]) -> None:
+        """These were not taken into the file."""
+        self.changes += 1
+        for entry in late:
+            if self.front.get(entry.key) is entry:
+                self.front.drop(entry.key)
+
     # --- in threads ---
 
     def _open(self) -> None:
+        """Begin; where that fails, it can be tried again."""
         try:
-            make_folder(self.data)
-            self.seal = Seal(self._load_key())
-            for attempt in (1, 2):
-                try:
-                    self._files = {name: File(self.data, self.seal) for name in ("read", "write")}
-                    self._news(self._files["write"])
-                    return
-                except sqlite3.OperationalError:
-                    raise
-                except sqlite3.DatabaseError:
-                    if attempt == 2:
-                        raise
-                    self._let_go()
-                    self._set_aside(None)
+            if not self._keyed:
+                make_folder(self.data)
+                self.seal = Seal(self._load_key())
+                self._keyed = True
+            self._news(self._file("write"))
+            self._file("read")
+            self._troubles.clear()
         except (OSError, sqlite3.Error) as error:
-            self.seal = getattr(self, "seal", None) or Seal(b"\0" * 32)
-            self._failed(f"{FILE} cannot be opened ({type(error).__name__}): answers are kept in memory only")
+            why = f"{FILE} cannot be opened ({type(error).__name__}): answers are kept in memory only"
+            self._failed("open", why)
 
     def _load_key(self) -> bytes:
         try:
@@ -216,44 +261,51 @@ class Store:
             self._set_aside(None)
             return load_key(self.data, KEY_FILE)
 
-    def _read(self, key: bytes) -> Entry | None:
-        file = self._files.get("read")
-        if file is None:
-            return None
+    def _file(self, name: str) -> File:
+        """The file that is there now; `name` tells who uses it. One that is damaged is set aside, and another begun.
+        Raises OSError and sqlite3.Error."""
+        if (file := self._files.get(name)) is not None:
+            if not file.moved:
+                return file
+            del self._files[name]
+            file.close()
+        inode = inode_of(self.data)
         try:
-            if file.moved:
-                file.close()
-                file = self._files["read"] = File(self.data, self.seal)
-            return file.get(key)
-        except (OSError, sqlite3.Error) as error:
-            self._trouble(error, file)
+            file = File(self.data, self.seal)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error) or inode is None:
+                raise
+            self._set_aside(inode)
+            file = File(self.data, self.seal)
+        self._files[name] = file
+        return file
+
+    def _read(self, key: bytes) -> Entry | None:
+        if not self.usable:
             return None
+        found: list[Entry | None] = []
+        self._try("read", lambda file: found.append(file.get(key)))
+        return found[0] if found else None
 
     def _run(self) -> None:
-        due = time.monotonic() + PRUNE_SECONDS
+        due = again = time.monotonic() + PRUNE_SECONDS
         stopping = False
         while not stopping:
             added, used, stopping = self._gather()
-            file = self._files.get("write")
-            if file is None:
+            if not self.usable and time.monotonic() >= again:
+                self._open()
+                again = time.monotonic() + AGAIN_SECONDS
+            if not self.usable:
                 self.counters.dropped += len(added)
                 continue
-            try:
-                if file.moved:
-                    file.close()
-                    file = self._files["write"] = File(self.data, self.seal)
-                if added or used:
-                    file.write(added.values(), used)
-                    self.counters.written += len(added)
-                if time.monotonic() >= due:
-                    due = time.monotonic() + PRUNE_SECONDS
-                    limits = self.rules.ttl_seconds, self.rules.most_bytes, self.rules.most_entries
-                    self.counters.evicted += file.prune(int(time.time()), *limits)
-                self._news(file, wrote=bool(added))
-                self.warning = None
-            except (OSError, sqlite3.Error) as error:
+            if added and not self._try("add", partial(self._write, added, used)):
                 self.counters.dropped += len(added)
-                self._trouble(error, file)
+            elif used and not added:
+                self._try("use", partial(self._write, added, used))
+            if time.monotonic() >= due:
+                due = time.monotonic() + PRUNE_SECONDS
+                self._try("prune", self._prune)
+            self._try("news", partial(self._news, wrote=bool(added)))
 
     def _gather(self) -> tuple[dict[bytes, Entry], list[Used], bool]:
         """What is to be written: waits for the first of it, then a little for more. True at the end."""
@@ -271,36 +323,63 @@ class Store:
             return added, used, True
         return added, used, False
 
+    def _write(self, added: dict[bytes, Entry], used: list[Used], file: File) -> None:
+        late = file.write(added.values(), used)
+        self.counters.written += len(added) - len(late)
+        self._known.update(map(_short, added))  # it may have been made anew since they were added
+        if late:
+            self._loop.call_soon_threadsafe(self._forget, late)
+
+    def _prune(self, file: File) -> None:
+        limits = self.rules.ttl_seconds, self.rules.most_bytes, self.rules.most_entries
+        self.counters.evicted += file.prune(int(time.time()), *limits)
+
     def _news(self, file: File, *, wrote: bool = False) -> None:
-        """Learn of the file's keys; where some went, forget what went with them."""
-        gone, rows = file.news()
-        if gone:
-            self._known = known = {_short(key) for _, key in rows}
-            self._loop.call_soon_threadsafe(self.front.keep, lambda key: _short(key) in known)
+        """Learn what others did with the file."""
+        news = file.news()
+        self.era = news.era
+        if news.gone:
+            self._known = {_short(key) for key, _ in news.rows}
         else:
-            self._known.update(_short(key) for _, key in rows)
-        if gone or rows or wrote:
+            self._known.update(_short(key) for key, _ in news.rows)
+        if news.gone or news.rows:
+            self._loop.call_soon_threadsafe(self._learn, news.gone, dict(news.rows))
+        if news.gone or news.rows or wrote:
             self.came()
 
-    def _trouble(self, error: Exception, file: File) -> None:
-        """Something does not work. A damaged file is set aside; all else may pass (a full or locked disk)."""
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-            self._set_aside(file)
-            return
-        self._failed(f"{FILE} cannot be used ({error if isinstance(error, sqlite3.Error) else type(error).__name__})")
+    def _try(self, what: str, job: Callable[[File], None]) -> bool:
+        """Do something with the file; true where it went well. A damaged file is set aside; all else may pass (a full
+        or locked disk), and is told of until it does."""
+        name = "read" if what == "read" else "write"
+        try:
+            job(self._file(name))
+        except (OSError, sqlite3.Error) as error:
+            file = self._files.get(name)
+            if file is not None and _is_damage(error):
+                self._set_aside(file.inode)
+            else:
+                said = error if isinstance(error, sqlite3.Error) else type(error).__name__
+                self._failed(what, f"{FILE} cannot be used ({said})")
+            return False
+        self._troubles.pop(what, None)
+        return True
 
-    def _set_aside(self, file: File | None) -> None:
-        set_aside(self.data, file.inode if file else None)
-        self.counters.set_aside += 1
-        log.warning("mitmesh: %s was damaged and is set aside as %s.damaged; the cache begins anew", FILE, FILE)
+    def _set_aside(self, inode: int | None) -> None:
+        if set_aside(self.data, inode):
+            self.counters.set_aside += 1
+            log.warning("mitmesh: %s was damaged and is set aside as %s.damaged; the cache begins anew", FILE, FILE)
 
-    def _failed(self, why: str) -> None:
-        self.warning = why
+    def _failed(self, what: str, why: str) -> None:
+        self._troubles[what] = why
         self.counters.failures += 1
         now = time.monotonic()
         if now - self._complained >= COMPLAIN_SECONDS:
             self._complained = now
             log.warning("mitmesh: %s; calls go on", why)
+
+
+def _is_damage(error: Exception) -> bool:
+    return isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
 
 
 def _short(key: bytes) -> int:

@@ -53,6 +53,8 @@ class _State:
 
     key: Key
     tenant: str
+    era: int
+    """How often entries had been cleared when it came."""
     flight: Flight | None = None
     entry: Entry | None = None
     vector: bytes | None = None
@@ -76,13 +78,15 @@ class Cache(Stage):
     async def start(self) -> None:
         """Open the file. One that cannot be opened keeps nothing from starting."""
         await self.store.start()
-        self._hash = Hasher(self.store.seal.secret).hash
         await self.semantic.start()
 
     async def stop(self) -> None:
         """Write what waits."""
         await self.semantic.stop()
         await self.store.stop()
+
+    def _hash(self, purpose: bytes, value: str) -> str:
+        return Hasher(self.store.seal.secret).hash(purpose, value)
 
     async def request(self, x: Exchange) -> None:
         """Answer it, wait for the same call's answer, or let it go on."""
@@ -102,7 +106,7 @@ class Cache(Stage):
 
     async def _state(self, x: Exchange, asked: frozenset[str]) -> _State | None:
         """What is kept of a call in which the cache has a part; None, and why in `x.cache`, where it has none."""
-        rules, reason = x.rules.cache, None
+        rules, era, reason = x.rules.cache, self.store.era, None
         if "off" in asked:
             reason = "switched off by X-Mesh-Cache"
         elif "no-store" in asked:
@@ -125,7 +129,7 @@ class Cache(Stage):
                 )
                 key = await asyncio.to_thread(self._key, x, apart, normal) if large else self._key(x, apart, normal)
                 if not refers_elsewhere(key.canonical):
-                    return _State(key, tenant)
+                    return _State(key, tenant, era)
                 reason = "refers to what is fetched from elsewhere"
         x.cache = Cached(Layer.OFF, reason=reason)
         return None
@@ -166,6 +170,7 @@ class Cache(Stage):
         """Give the answer to a question that means the same, if one is kept; and have the vector of this one."""
         rules, key = x.rules.cache, state.key
         assert key.turn is not None and key.rest is not None
+        changes = self.store.changes
         state.vector, found = await self.semantic.ask(
             key.turn, key.rest, rules.semantic, oldest=time.time() - rules.ttl_seconds, search=search,
             seconds=min(rules.semantic.seconds, x.rules.mesh.limits.stage_seconds * THOUGHT),
@@ -174,7 +179,7 @@ class Cache(Stage):
             if state.flight:  # whoever waits for it looks for itself
                 self.flights.end(key.exact, state.flight)
                 state.flight = None
-            await self._give(x, self.store.held(found.entry), Layer.SEMANTIC, found.similarity)
+            await self._give(x, self.store.held(found.entry, changes), Layer.SEMANTIC, found.similarity)
         elif found.reason:
             x.cache = Cached(Layer.MISS, similarity=found.similarity, reason=f"similar, but for: {found.reason}")
 
@@ -243,6 +248,7 @@ class Cache(Stage):
             state.key.exact, x.answer, x.id, int(time.time()), state.tenant, x.provider, x.call.model or "",
             body=body, cost=x.cost, rest=state.key.rest, turn=state.key.turn, vector=None if acts else state.vector,
             user=x.identity.user, values=tuple({value_hash(self._hash, value) for value in values.values()}),
+            era=state.era,
         )  # fmt: skip
 
     def health(self) -> dict[str, Any]:
