@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cached import House, answered, chat, redacted
-from mitmesh.dialects.base import Usage
+from mitmesh.dialects.base import Kind, Part, Usage
 from mitmesh.exchange import Billing, Exchange, Layer, Mode, Origin, Outcome
 from mitmesh.rules import Mesh, Rules
 from mitmesh.rules.cache import Cache as CacheRules
@@ -44,6 +44,33 @@ async def test_a_hit_says_where_it_is_from(house: House) -> None:
     assert hit.reply and hit.reply.answer.text == "Paris." and hit.reply.origin is Origin.CACHE
     house.done(hit)
     assert len(house.stage.flights) == 0
+
+
+async def test_a_call_of_a_tool_that_may_not_be_given_any_more(house: House) -> None:
+    """The rule of now decides about what was kept under another."""
+    house.rule(tool_calls=True)
+    call = [Part(Kind.TOOL_CALL, "{}", "f", "c1")]
+    house.done(await house.ask(), parts=call, finish="tool_calls")
+    assert layer(await house.ask()) is Layer.EXACT
+    house.rule(tool_calls=False)
+    assert layer(await house.ask()) is Layer.MISS
+
+
+async def test_cleared_while_a_call_is_under_way(house: House) -> None:
+    """Its answer is not kept: nobody looked at its text when entries were cleared."""
+    x = await house.ask()
+    house.stage.store.era += 1
+    house.done(x)
+    assert layer(await house.ask()) is Layer.MISS
+
+
+async def test_a_late_answer(house: House) -> None:
+    """What was asked for before a new answer was (`no-cache`) does not take its place."""
+    first = await house.ask()
+    house.done(await house.ask(**{"cache-control": "no-cache"}), words="NEW")
+    house.done(first, words="OLD")
+    hit = await house.ask()
+    assert hit.reply and hit.reply.answer.text == "NEW"
 
 
 @pytest.mark.parametrize("store", [True, False])

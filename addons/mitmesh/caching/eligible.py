@@ -112,7 +112,7 @@ def keepable(x: Exchange, rules: Cache) -> bool:
 
 def whole(answer: Answer, x: Exchange, rules: Cache) -> bool:
     """Is this all of an answer, and can what is kept of it say all of it?"""
-    if not answer.complete or answer.error:
+    if not answer.complete or answer.error or answer.beyond:
         return False
     if x.operation is Operation.EMBEDDINGS:
         return True

@@ -11,12 +11,15 @@ from typing import Any
 from mitmesh.dialects.anthropic_blocks import IDENTIFIERS, OPAQUE, node
 from mitmesh.dialects.base import Answer, AnswerText, Event, Kind, Part, Path, Provenance, Usage
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import Finder, count, dump, items, obj, string, strings
+from mitmesh.dialects.walk import Finder, count, dump, items, more_than, obj, string, strings
 
 NO_TEXTS = (
     IDENTIFIERS | OPAQUE | {"model", "role", "stop_reason", "expires_at", "service_tier", "inference_geo", "speed"}
 )
 """Keys outside of content blocks whose strings are no texts."""
+_RENDERED = {"text": frozenset({"type", "text"}), "tool_use": frozenset({"type", "id", "name", "input"})}
+"""What is rendered again of which content blocks."""
+_DELTAS = frozenset({"text_delta", "input_json_delta"})
 
 
 def read_answer(doc: Any) -> Answer:
@@ -27,12 +30,19 @@ def read_answer(doc: Any) -> Answer:
         answer.error = error_type(doc)
     elif doc.get("type") == "message":
         answer.parts = [part for block in items(doc.get("content")) if (part := read_block(obj(block)))]
-        answer.finish = string(doc.get("stop_reason"))
+        answer.beyond = any(_is_beyond(obj(block)) for block in items(doc.get("content")))
+        answer.finish, answer.stopped_by = string(doc.get("stop_reason")), string(doc.get("stop_sequence"))
         answer.usage = usage(obj(doc.get("usage"))) if isinstance(doc.get("usage"), dict) else None
         answer.complete = answer.finish is not None
     else:
         answer.complete = type(doc.get("input_tokens")) is int or isinstance(doc.get("data"), list)
     return answer
+
+
+def _is_beyond(block: dict[str, Any]) -> bool:
+    """Is there more in a content block than is rendered again?"""
+    known = _RENDERED.get(str(block.get("type")))
+    return known is None or more_than(block, known)
 
 
 def read_block(block: dict[str, Any]) -> Part | None:
@@ -116,7 +126,9 @@ class Reader:
                 self.answer.id, self.answer.model = string(message.get("id")), string(message.get("model"))
                 self._count(message.get("usage"))
             case "message_delta":
-                self.answer.finish = string(obj(doc.get("delta")).get("stop_reason")) or self.answer.finish
+                delta = obj(doc.get("delta"))
+                self.answer.finish = string(delta.get("stop_reason")) or self.answer.finish
+                self.answer.stopped_by = string(delta.get("stop_sequence")) or self.answer.stopped_by
                 self._count(doc.get("usage"))
             case "message_stop":
                 self.answer.complete = self.answer.finish is not None and self.answer.error is None
@@ -128,12 +140,14 @@ class Reader:
         self.parts.close_all()
 
     def _start(self, index: int, block: dict[str, Any]) -> None:
+        self.answer.beyond |= _is_beyond(block)
         if part := read_block(block):
             if part.kind is Kind.TOOL_CALL and not block.get("input"):
                 part.text = ""  # its JSON comes in pieces
             self.cut |= not self.parts.open(index, part)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:
+        self.answer.beyond |= delta.get("type") not in _DELTAS
         for key in _GROWS:
             if isinstance(more := delta.get(key), str):
                 self.cut |= not self.parts.add(index, more)

@@ -46,7 +46,7 @@ def render_stream(answer: Answer) -> Iterator[bytes]:
             delta = {"type": "content_block_delta", "index": index, "delta": _delta(part, word)}
             yield sse(delta, "content_block_delta")
         yield sse({"type": "content_block_stop", "index": index}, "content_block_stop")
-    delta = {"stop_reason": _finish(answer), "stop_sequence": None}
+    delta = {"stop_reason": _finish(answer), "stop_sequence": answer.stopped_by}
     yield sse({"type": "message_delta", "delta": delta, "usage": usage}, "message_delta")
     yield sse({"type": "message_stop"}, "message_stop")
 
@@ -89,7 +89,7 @@ def _message(
         "model": answer.model or "unknown",
         "content": content,
         "stop_reason": stop_reason,
-        "stop_sequence": None,
+        "stop_sequence": answer.stopped_by if stop_reason else None,
         "usage": usage,
     }
 

@@ -138,7 +138,9 @@ class Answer:
     """What a provider said, whole or so far.
 
     `complete` is true once the dialect's own end was seen (a finish reason and the closing event of a stream).
-    `finish` is the provider's word for why it ended. `error` is the provider's error type or code, never its message.
+    `finish` is the provider's word for why it ended, `stopped_by` the stop sequence it ended with (Anthropic says it).
+    `error` is the provider's error type or code, never its message. `beyond` says that there is more in it than is read
+    (citations, further choices, signatures ...): what is rendered of it is less than it was.
     """
 
     id: str | None = None
@@ -148,6 +150,8 @@ class Answer:
     usage: Usage | None = None
     error: str | None = None
     complete: bool = False
+    stopped_by: str | None = None
+    beyond: bool = False
 
     @property
     def text(self) -> str:

@@ -7,13 +7,17 @@ from typing import Any
 from mitmesh.dialects.base import Answer, AnswerText, Event, Kind, Part, Path, Provenance, Text, Usage
 from mitmesh.dialects.gemini_parts import camel, read_part
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import Finder, count, dump, items, obj, string, strings
+from mitmesh.dialects.walk import Finder, count, dump, items, more_than, obj, string, strings
 
 NO_TEXTS = frozenset(
     {"role", "finishReason", "modelVersion", "responseId", "blockReason", "category", "probability", "mimeType"}
     | {"createTime", "urlRetrievalStatus", "status", "@type"}
 )
 """Keys outside of parts whose strings, where they look like a name, are no texts."""
+_CANDIDATE = frozenset({"content", "finishReason", "index", "safetyRatings", "avgLogprobs", "tokenCount", "score"})
+_PART = frozenset({"text", "thought", "functionCall"})
+_CALL = frozenset({"id", "name", "args"})
+"""What of a candidate, a part and a call is rendered again, or says nothing of the answer. What is signed is not."""
 
 
 def read_answer(doc: Any) -> Answer:
@@ -65,7 +69,9 @@ class Reader:
             answer.error = string(error.get("status")) or str(count(error.get("code")) or "error")
         answer.id = string(doc.get("responseId")) or answer.id
         answer.model = string(doc.get("modelVersion")) or answer.model
-        for candidate in items(doc.get("candidates")):
+        candidates = items(doc.get("candidates"))
+        answer.beyond |= len(candidates) > 1
+        for candidate in candidates:
             self._candidate(obj(candidate))
         if reason := string(obj(doc.get("promptFeedback")).get("blockReason")):
             answer.finish = reason
@@ -81,6 +87,7 @@ class Reader:
     def _candidate(self, candidate: dict[str, Any]) -> None:
         index = count(candidate.get("index"))
         self._seen.add(index)
+        self.answer.beyond |= index > 0 or more_than(candidate, _CANDIDATE)
         for part in items(obj(candidate.get("content")).get("parts")):
             self._part(index, obj(part))
         if reason := string(candidate.get("finishReason")):
@@ -89,6 +96,7 @@ class Reader:
                 self.answer.finish = reason
 
     def _part(self, index: int, doc: dict[str, Any]) -> None:
+        self.answer.beyond |= more_than(doc, _PART) or more_than(obj(doc.get("functionCall")), _CALL)
         part = as_part(doc)
         if part is None:
             return

@@ -9,7 +9,7 @@ from typing import Any
 from mitmesh.dialects.base import Answer, AnswerText, Event, Kind, Part, Path
 from mitmesh.dialects.openai_common import error_word, read_usage
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import count, items, obj, string, strings
+from mitmesh.dialects.walk import count, items, more_than, obj, string, strings
 
 type Slot = str
 """Which text of a choice: a field's name, or a tool call's."""
@@ -23,6 +23,11 @@ _STRINGS = (
     ("refusal", Kind.REFUSAL),
 )
 _BODIES = ("delta", "message")
+_SAID = frozenset({"role", "content", "refusal", "reasoning_content", "tool_calls"})
+_CALLED = frozenset({"id", "type", "index", "function"})
+"""What is rendered again of a message or delta, and of a tool call."""
+_BESIDE = frozenset({"citations", "search_results", "related_questions", "images"})
+"""What some providers put beside the choices that belongs to the answer."""
 _NO_TEXTS = frozenset({"type", "file_id", "id"})
 
 
@@ -71,7 +76,9 @@ class Reader:
             answer.error = error_word(doc["error"])
         if answer.model is None:
             answer.id, answer.model = answer.id or string(doc.get("id")), string(doc.get("model"))
-        for choice in items(doc.get("choices")):
+        choices = items(doc.get("choices"))
+        answer.beyond |= len(choices) > 1 or any(doc.get(name) for name in _BESIDE & doc.keys())
+        for choice in choices:
             if isinstance(choice, dict):
                 self._choice(choice)
         usage = doc.get("usage") or obj(doc.get("x_groq")).get("usage")
@@ -90,10 +97,13 @@ class Reader:
             if "tool_calls" in body or "function_call" in body:
                 for _, slot, call, text, _ in _tool_calls(body):
                     self._call((index, slot), call, text)
+            self.answer.beyond |= _is_beyond(body)
             if "audio" in body or "images" in body:
                 self._opaque(index, body)
         if "text" in choice and isinstance(text := choice["text"], str):
             self._say((index, "text"), Kind.TEXT, text)
+            self.answer.beyond = True  # completions have a form of their own
+        self.answer.beyond |= index > 0 or bool(choice.get("logprobs"))
         finish = choice.get("finish_reason")
         if isinstance(finish, str):
             self._choices[index] = True
@@ -120,6 +130,14 @@ class Reader:
         for slot in ("audio", "images"):
             if body.get(slot) and self.parts.last((index, slot)) is None:
                 self.cut |= not self.parts.open((index, slot), Part(Kind.OPAQUE))
+
+
+def _is_beyond(body: dict[str, Any]) -> bool:
+    """Is there more in a message or delta than is rendered again?"""
+    if more_than(body, _SAID) or isinstance(body.get("content"), list):
+        return True
+    calls = items(body.get("tool_calls"))
+    return any(more_than(obj(call), _CALLED) or obj(call).get("type") == "custom" for call in calls)
 
 
 def texts(doc: Any) -> list[AnswerText]:

@@ -9,7 +9,7 @@ from mitmesh.dialects.base import Answer, Event, Kind, Part
 from mitmesh.dialects.openai_common import error_word, read_usage
 from mitmesh.dialects.openai_responses_texts import channel, delta_kind
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import count, dump, items, obj, string
+from mitmesh.dialects.walk import count, dump, items, more_than, obj, string
 
 _NAME_LENGTH = 256
 _ENDS = frozenset({"completed", "incomplete"})
@@ -26,6 +26,12 @@ _DELTAS = frozenset(
         "response.code_interpreter_call_code.delta",
     }
 )
+_RENDERED = {
+    "message": frozenset({"id", "type", "status", "role", "content"}),
+    "function_call": frozenset({"id", "type", "status", "call_id", "name", "arguments"}),
+}
+"""What is rendered again of which items; other items (reasoning is known by its id) are not."""
+_TEXT = frozenset({"type", "text", "refusal"})
 _INPUTS = ("arguments", "input", "code", "action", "operation", "queries")
 """Fields of an item that say what a tool is called with; the first that is there counts."""
 
@@ -74,6 +80,7 @@ class Reader:
         """Take a whole response object. Its output counts where no event brought any (a stream taken up again)."""
         answer = self.answer
         self._head(response)
+        answer.beyond |= any(_is_beyond(obj(item)) for item in items(response.get("output")))
         if not answer.parts:
             for index, item in enumerate(items(response.get("output"))):
                 self._whole(index, obj(item))
@@ -108,6 +115,7 @@ class Reader:
 
     def _done(self, index: int, item: dict[str, Any]) -> None:
         """An item is whole: a tool call that had no deltas has its input here."""
+        self.answer.beyond |= _is_beyond(item)
         if _is_call(item):
             key = f"call:{index}"
             part = self.parts.last(key)
@@ -134,6 +142,14 @@ class Reader:
 
 
 _OPAQUE = frozenset({"image_generation_call", "compaction"})
+
+
+def _is_beyond(item: dict[str, Any]) -> bool:
+    """Is there more in an item than is rendered again? One that was not finished is no whole item either."""
+    known = _RENDERED.get(str(item.get("type")))
+    if known is None or more_than(item, known) or item.get("status") not in (None, "completed"):
+        return True
+    return any(more_than(obj(part), _TEXT) for part in items(item.get("content")))
 
 
 def _is_call(item: dict[str, Any]) -> bool:

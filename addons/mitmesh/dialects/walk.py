@@ -111,6 +111,11 @@ def items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
+def more_than(doc: dict[str, Any], known: frozenset[str]) -> bool:
+    """Has the object any field but these that is not empty?"""
+    return any(value and name not in known for name, value in doc.items())
+
+
 def string(value: Any) -> str | None:
     """The value where it is a non-empty string."""
     return value if isinstance(value, str) and value else None

@@ -155,7 +155,7 @@ class Cache(Stage):
         entry = self.store.here(key)
         if entry is None and self.store.perhaps(key):
             entry = await self.store.fetch(key)
-        if entry is not None and self._fresh(x, entry):
+        if entry is not None and self._fresh(x, entry) and whole(entry.answer, x, x.rules.cache):
             return entry
         wait = x.rules.cache.wait
         if wait.seconds == 0 or self._mode(x) is Mode.OBSERVE:
