@@ -252,16 +252,13 @@ async def test_cleared_and_answered_anew_at_once(tmp_path: Path) -> None:
     async with opened(tmp_path) as one:
         one.add(entry("1", "BAD", exchange="01A"))
         await until(lambda: one.counters.written)
-        with closing(File(tmp_path, one.seal)) as file:
-            with closing(sqlite3.connect(file.path, isolation_level=None)) as lock:
-                lock.execute("begin immediate")  # both are one change to whoever looks
-                lock.execute("delete from entries")
-                lock.execute("update epoch set number = number + 1, cleared = cleared + 1")
-                lock.execute(
-                    "insert into entries (key, tenant, exchange, created, used, size, sealed) values (?,?,?,?,?,?,?)",
-                    (key, "team:red", "01B", 1000, 1000, 1, one.seal.close(entry("1", "GOOD"))),
-                )
-                lock.execute("commit")
+        with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+            other.execute("begin immediate")  # it is one change to whoever looks
+            other.execute("update epoch set number = number + 1, cleared = cleared + 1")
+            other.execute(
+                "update entries set id = 7, exchange = ?, sealed = ?", ("01B", one.seal.close(entry("1", "GOOD")))
+            )
+            other.execute("commit")
         await until(lambda: one.here(key) is None, "it is forgotten")
         back = await one.fetch(key)
         assert back and back.answer.text == "GOOD"

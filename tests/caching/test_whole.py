@@ -162,10 +162,7 @@ def test_the_stop_sequence_is_said_again() -> None:
     dialect = DIALECTS["anthropic"]
     answer = streamed("anthropic", blocks(SAID, TEXT))
     assert json.loads(dialect.render(answer))["stop_sequence"] == "END"
-    events = [
-        json.loads(line[6:])
-        for line in b"".join(dialect.render_stream(answer)).decode().splitlines()
-        if "data:" in line
-    ]
+    stream = b"".join(dialect.render_stream(answer)).splitlines()
+    events = [json.loads(line[6:]) for line in stream if line.startswith(b"data: ")]
     assert events[0]["message"]["stop_sequence"] is None
     assert [event["delta"]["stop_sequence"] for event in events if event["type"] == "message_delta"] == ["END"]

@@ -76,6 +76,19 @@ def test_clear(file: File, words: tuple[str, ...], gone: set[int]) -> None:
     assert file.rows("select number from epoch") == [(int(str(before[0])) + 1,)]
 
 
+def test_a_name_is_not_the_beginning_of_another(file: File) -> None:
+    """A team whose name goes on after a space is another team; what a name has of its own is no pattern."""
+    tenants = ["team:a", "team:a b", "team:a credential:ab", "team:a key:k1", "user:a namespace:n"]
+    models = ["gpt-4.1[1m]", "gpt-4.1m", "gpt-4.1[1M]"]
+    file.clear("true", ())
+    file.write([entry(name, tenant=name) for name in tenants], [])
+    assert told(file, "clear", "--tenant", "a").startswith("4 ")
+    assert file.rows("select tenant from entries") == [("team:a b",)]
+    file.write([entry(name, model=name) for name in models], [])
+    assert told(file, "clear", "--model", "gpt-4.1[1m]").startswith("2 ")
+    assert file.rows("select model from entries where model like 'gpt-4.1%'") == [("gpt-4.1m",)]
+
+
 @pytest.mark.parametrize("words", [(), ("--text", " "), ("--person", "")])
 def test_clear_what(file: File, words: tuple[str, ...]) -> None:
     """Nothing goes because nothing was said."""

@@ -151,6 +151,13 @@ async def test_skip(house: House, skip: dict[str, str]) -> None:
     assert layer(await house.ask()) is Layer.MISS
 
 
+async def test_brackets_of_a_model_are_its_name(house: House) -> None:
+    """As in every rule, `*` alone stands for other text."""
+    house.rule(skip=[{"model": "claude[1m]"}])
+    assert layer(await house.ask(chat("hi", model="claude[1M]"))) is Layer.OFF
+    assert layer(await house.ask(chat("hi", model="claude1"))) is Layer.MISS
+
+
 async def test_off_by_rule_and_unknown_callers(house: House) -> None:
     """Each says why."""
     house.rule(exact=False)

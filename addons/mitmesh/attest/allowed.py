@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
-from mitmesh.attest.certificates import glob
 from mitmesh.attest.keys import Key
 from mitmesh.dialects.base import Operation
+from mitmesh.globs import glob
 from mitmesh.rules.identities import ModelRule
 
 _NEED_MODEL = (Operation.CHAT, Operation.EMBEDDINGS, Operation.COUNT_TOKENS, Operation.OTHER)
@@ -26,14 +25,11 @@ def may_use(model: str | None, operation: Operation, allow: Iterable[str], refus
     if model is None:
         return not wanted
     name = model.rpartition("/")[2] if "/" in model else model
-    if any(_glob(each).fullmatch(said) for each in unwanted for said in (model, name)):
+    if any(glob(each).fullmatch(said) for each in unwanted for said in (model, name)):
         return False
-    return not wanted or any(_glob(each).fullmatch(said) for each in wanted for said in (model, name))
+    return not wanted or any(glob(each).fullmatch(said) for each in wanted for said in (model, name))
 
 
 def in_scope(operation: Operation, key: Key) -> bool:
     """May the key be used for this?"""
     return not key.scopes or operation.value in key.scopes
-
-
-_glob = lru_cache(maxsize=1024)(glob)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
 from mitmesh.attest import Rejected
+from mitmesh.globs import glob
 from mitmesh.rules.identities import CertificateIdentity, Certificates
 
 
@@ -71,8 +71,3 @@ def names_of(certificate: x509.Certificate) -> Sequence[str]:
     except x509.ExtensionNotFound:
         pass
     return [*said, *(str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME))]
-
-
-def glob(pattern: str) -> re.Pattern[str]:
-    """A pattern in which `*` is any text; letter case aside."""
-    return re.compile(".*".join(re.escape(piece) for piece in pattern.split("*")), re.IGNORECASE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sqlite3
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from mitmesh.caching.database import FILE, KEY_FILE, File
 from mitmesh.caching.entry import Entry, Seal
+from mitmesh.globs import glob
 from mitmesh.launch import home, printable
 from mitmesh.stages.cache import value_hash
 from mitmesh.store import queries
@@ -99,7 +101,8 @@ def clear(file: File, seal: Seal, options: argparse.Namespace) -> str:
     if options.tenant is not None:
         conditions.append(("tenant in (select value from json_each(?))", json.dumps(_tenants(file, options.tenant))))
     if options.model is not None:
-        conditions.append(("lower(model) glob lower(?)", options.model))
+        models = [name for name in _distinct(file, "model") if glob(options.model).fullmatch(name)]
+        conditions.append(("model in (select value from json_each(?))", json.dumps(models)))
     for wanted in (options.text, options.person):
         if wanted is not None and not wanted.strip():
             sys.exit("mitmesh: --text and --person must not be empty")
@@ -115,13 +118,25 @@ def clear(file: File, seal: Seal, options: argparse.Namespace) -> str:
 
 
 _IN = "id in (select value from json_each(?))"
+_BELOW = re.compile(r" (?:credential|key|namespace):.*", re.DOTALL)
+"""What stands behind a tenant's name where it is part of one (caching/tenant.py)."""
+_KINDS = ("team", "namespace", "user", "service_account", "pod", "credential", "key")
 
 
 def _tenants(file: File, wanted: str) -> list[str]:
     """Those of that name, or of that team's or namespace's, with whatever credential."""
-    names = [str(row[0]) for row in file.rows("select distinct tenant from entries")]
-    meant = [wanted, *(f"{field}:{wanted}" for field in ("team", "namespace", "user", "credential"))]
-    return [name for name in names if name in meant or name.startswith(tuple(f"{each} " for each in meant))]
+    meant = (wanted, *(f"{kind}:{wanted}" for kind in _KINDS))
+    return [name for name in _distinct(file, "tenant") if any(_is_of(name, each) for each in meant)]
+
+
+def _is_of(name: str, tenant: str) -> bool:
+    rest = name.removeprefix(tenant)
+    return name == tenant or (rest != name and _BELOW.fullmatch(rest) is not None)
+
+
+def _distinct(file: File, column: str) -> list[str]:
+    rows = file.rows(f"select distinct {column} from entries where {column} is not null")
+    return [str(row[0]) for row in rows]
 
 
 def _numbers(numbers: Iterable[int]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +11,7 @@ from urllib.parse import quote
 from mitmesh import prices
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.exchange import Mode
+from mitmesh.globs import glob
 from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
 from mitmesh.quotas.windows import NEVER, Window, window
@@ -133,8 +133,7 @@ def _is(name: str, wanted: str, value: str | None, tariff: Tariff | None) -> boo
     if name != "model":
         return wanted == value
     names = [value, tariff.name if tariff else None]
-    pattern = wanted.lower().replace("[", "[[]").replace("?", "[?]")
-    return any(fnmatch.fnmatchcase(name.lower(), pattern) for name in names if name)
+    return any(glob(wanted).fullmatch(name) for name in names if name)
 
 
 def tariff_of(x: Exchange) -> Tariff | None:

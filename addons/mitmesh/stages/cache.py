@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fnmatch
 import hashlib
 import json
 import time
@@ -24,6 +23,7 @@ from mitmesh.caching.store import Store
 from mitmesh.caching.tenant import tenant_of
 from mitmesh.dialects.base import Framing, Kind, Operation
 from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outcome
+from mitmesh.globs import glob
 from mitmesh.redaction.placeholders import values_of
 from mitmesh.stage import Stage
 from mitmesh.store.keys import Hasher
@@ -335,7 +335,7 @@ def skipped(x: Exchange, skip: CacheSkip) -> bool:
     known = {"team": who.team, "namespace": who.namespace, "user": who.user, "tool": who.tool, "provider": x.provider}
     if any(wanted is not None and known[name] != wanted for name, wanted in skip if name != "model"):
         return False
-    return skip.model is None or fnmatch.fnmatchcase((x.call.model or "").lower(), skip.model.lower())
+    return skip.model is None or glob(skip.model).fullmatch(x.call.model or "") is not None
 
 
 def _forms(x: Exchange, entry: Entry, usage: bool) -> tuple[bytes, bytes | None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from mitmesh.exchange import Billing, Exchange, Mode, Origin, Target
+from mitmesh.globs import glob
 from mitmesh.identities import team_of
 from mitmesh.paths import compile_path, normalise
 from mitmesh.rules import HostRule, Hosts, Provider, RouteRule, Rules
@@ -53,7 +54,7 @@ class Route(Stage):
         """Compile the routes' patterns."""
         self._hosts = HostTable(rules.hosts)
         self._made = {}
-        self._routes = [(rule, compile_path(rule.path), _glob(rule.model)) for rule in rules.routes.routes]
+        self._routes = [(rule, compile_path(rule.path), glob(rule.model)) for rule in rules.routes.routes]
 
     async def request(self, x: Exchange) -> None:
         """Give a call to the gateway its target, host rule and credential; refuse it with 401 where it has none."""
@@ -173,7 +174,3 @@ def _split(base_url: str) -> tuple[str, str, int, str]:
     """A provider's scheme, host, port and path prefix."""
     url = urlsplit(base_url)
     return url.scheme, url.hostname or "", url.port or (443 if url.scheme == "https" else 80), url.path
-
-
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(piece) for piece in pattern.split("*")), re.IGNORECASE)
