@@ -14,20 +14,20 @@ import pytest
 from cached import entry
 from mitmesh.caching.database import KEY_FILE, File
 from mitmesh.caching.entry import Seal
+from mitmesh.caching.values import value_hash
 from mitmesh.launch import cache
-from mitmesh.stages.cache import value_hash
 from mitmesh.store.keys import Hasher, load_key
 
-ADDRESS = "Ann@Example.com"
+ADDRESS, PHONE = "Ann@Example.com", "+49 170 1234567"
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Iterator[File]:
     """Four entries, two of team red's."""
     seal = Seal(load_key(tmp_path, KEY_FILE))
-    values = (value_hash(Hasher(seal.secret).hash, ADDRESS),)
+    values = tuple(value_hash(Hasher(seal.secret).hash, value) for value in (ADDRESS, PHONE))
     entries = [
-        entry("1", turn="Write to <EMAIL_1>", values=values, user="bob"),
+        entry("1", turn="Write to <EMAIL_1>", values=values, user="Bob"),
         entry("2", "Use  Kubernetes\nthere", model="gpt-4o-mini"),
         entry("3", tenant="team:blue", provider="anthropic", model="claude\x1b[2Jx", turn="\x1b]0;owned\x07"),
         entry("4", tenant="team:green credential:ab", user="ann@example.com"),
@@ -61,6 +61,7 @@ def left(file: File) -> set[int]:
         (("--text", "write to"), {1}),
         (("--person", "ann@example.com"), {1, 4}),
         (("--person", "bob"), {1}),
+        (("--person", "+49170-1234567"), {1}),
         (("--person", "Kubernetes"), {2}),  # in clear, where a rule let it through
         (("--tenant", "red", "--model", "gpt-4o-mini"), {2}),
         (("--tenant", "blue", "--person", "bob"), set()),
@@ -72,7 +73,7 @@ def test_clear(file: File, words: tuple[str, ...], gone: set[int]) -> None:
     (before,) = file.rows("select number from epoch")
     assert told(file, "clear", *words).startswith(f"{len(gone)} ")
     assert left(file) == {1, 2, 3, 4} - gone
-    assert file.rows("select entry from entry_values") == ([] if 1 in gone else [(1,)])
+    assert file.rows("select entry from entry_values") == ([] if 1 in gone else [(1,), (1,)])
     assert file.rows("select number from epoch") == [(int(str(before[0])) + 1,)]
 
 

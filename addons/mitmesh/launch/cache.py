@@ -15,9 +15,9 @@ from typing import Any
 
 from mitmesh.caching.database import FILE, KEY_FILE, File
 from mitmesh.caching.entry import Entry, Seal
+from mitmesh.caching.values import mentions, same, value_hash
 from mitmesh.globs import glob
 from mitmesh.launch import home, printable
-from mitmesh.stages.cache import value_hash
 from mitmesh.store import queries
 from mitmesh.store.errors import AuditError
 from mitmesh.store.keys import Hasher, load_key
@@ -146,19 +146,16 @@ def _numbers(numbers: Iterable[int]) -> str:
 def _about(file: File, seal: Seal, person: str) -> set[int]:
     """Entries that this user's calls left, that had this value taken out, or that have it in clear (a rule let it)."""
     hashed = value_hash(Hasher(seal.secret).hash, person)
-    sql = "select id from entries where user = ? union select entry from entry_values where value = ?"
-    known = {int(str(row[0])) for row in file.rows(sql, (person, hashed))}
-    return known | {number for number, entry in file.texts() if _says(entry, person)}
+    users = json.dumps([name for name in _distinct(file, "user") if same(name, person)])
+    sql = "select id from entries where user in (select value from json_each(?))"
+    known = file.rows(f"{sql} union select entry from entry_values where value = ?", (users, hashed))
+    return {int(str(row[0])) for row in known} | {number for number, entry in file.texts() if _says(entry, person)}
 
 
 def _says(entry: Entry, words: str) -> bool:
-    """Are these words in the question or the answer, whatever their case and spacing?"""
+    """Are these words in the question or the answer, whatever their spelling?"""
     answer = (text for part in entry.answer.parts for text in (part.text, part.name or ""))
-    return any(_plain(words) in _plain(text) for text in (entry.turn or "", *answer))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return any(mentions(text, words) for text in (entry.turn or "", *answer))
 
 
 # --- for people ---

@@ -21,6 +21,7 @@ from mitmesh.caching.normalise import Normalise, normalise
 from mitmesh.caching.semantic import Semantic, model_of
 from mitmesh.caching.store import Store
 from mitmesh.caching.tenant import tenant_of
+from mitmesh.caching.values import value_hash
 from mitmesh.dialects.base import Framing, Kind, Operation
 from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outcome
 from mitmesh.globs import glob
@@ -304,11 +305,6 @@ def vendor_saved(x: Exchange) -> int | None:
     served = x.answer.model if x.answer else None
     full = prices.price(model, x.provider, plain, x.started, x.rules.prices.prices, served=served)
     return None if full is None else full - x.cost
-
-
-def value_hash(hashed: Any, value: str) -> str:
-    """The keyed hash under which a person's value is found again."""
-    return str(hashed(b"cache value", " ".join(value.casefold().split())))
 
 
 @lru_cache(maxsize=8)
