@@ -17,7 +17,7 @@ import pytest
 
 from cached import entry
 from mitmesh.caching import store as module
-from mitmesh.caching.database import FILE, KEY_FILE, File
+from mitmesh.caching.database import FILE, KEY_FILE, File, remove
 from mitmesh.caching.entry import Entry, Seal, weigh
 from mitmesh.caching.store import Front, Store
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
@@ -152,9 +152,11 @@ def test_cleared_since_its_call_came(file: File) -> None:
     """What was asked before somebody had entries forgotten is not kept; pruning is no such thing."""
     file.write([entry("1", created=1)], [])
     assert file.prune(100, **{**MANY, "ttl": 10}) == 1
-    assert file.write([entry("2", era=0)], []) == []
+    before = file.news().era
+    assert file.write([entry("2", era=before)], []) == []
     file.clear("true", ())
-    assert [each.exchange for each in file.write([entry("3", era=0), entry("4", era=1)], [])] == ["01ABC"]
+    late = file.write([entry("3", era=before), entry("4", era=before + 1)], [])
+    assert [each.key for each in late] == [entry("3").key]
     assert [each.key for _, each in file.texts()] == [entry("4").key]
 
 
@@ -269,13 +271,14 @@ async def test_cleared_while_it_is_under_way(tmp_path: Path) -> None:
     text. What is asked afterwards is."""
     key = entry("1").key
     async with opened(tmp_path) as one:
+        before = one.era
         with closing(File(tmp_path, one.seal)) as file:
             file.clear("true", ())
-            one.add(entry("1", era=0))  # nobody told this worker yet
-            await until(lambda: one.era == 1 and one.here(key) is None, "it is not taken")
-            one.add(entry("1", era=0))
+            one.add(entry("1", era=before))  # nobody told this worker yet
+            await until(lambda: one.era == before + 1 and one.here(key) is None, "it is not taken")
+            one.add(entry("1", era=before))
             assert one.here(key) is None
-            one.add(entry("1", era=1))
+            one.add(entry("1", era=before + 1))
             await until(lambda: file.get(key))
 
 
@@ -310,6 +313,20 @@ async def test_garbage_moved_into_its_place(tmp_path: Path, caplog: pytest.LogCa
         assert one.counters.set_aside + two.counters.set_aside == 1
         assert one.warning is None and two.warning is None
     assert caplog.text.count("is set aside") == 1
+
+
+async def test_removed_while_it_is_used(tmp_path: Path) -> None:
+    """All is forgotten, in memory too, and what was asked before is not kept."""
+    async with opened(tmp_path) as one:
+        before = one.era
+        one.add(entry("1"))
+        await until(lambda: one.counters.written)
+        remove(tmp_path)
+        await until(lambda: one.here(entry("1").key) is None and not one.perhaps(entry("1").key))
+        assert one.era != before
+        one.add(entry("2"))
+        await until(lambda: one.counters.written == 2)
+        assert one.warning is None and (tmp_path / FILE).exists()
 
 
 async def test_unusable_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

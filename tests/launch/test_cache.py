@@ -140,6 +140,43 @@ def test_summary_by_the_audit(file: File) -> None:
     assert shown[1].endswith("prompt caches $0.000067, -$0.000040 of it where mitmesh set the breakpoints")
 
 
+def test_without_its_key(file: File) -> None:
+    """What can be forgotten without reading it, can be; no other key is made in its place."""
+    (file.path.parent / KEY_FILE).unlink()
+    for words in (("top", "--texts"), ("clear", "--text", "x"), ("clear", "--person", "x")):
+        with pytest.raises(SystemExit, match="cache.key is gone"):
+            told(file, *words)
+    assert "team:blue" in told(file, "top")
+    assert told(file, "clear", "--tenant", "blue").startswith("1 ")
+    assert told(file, "clear", "--all").startswith("3 ")
+    assert not (file.path.parent / KEY_FILE).exists()
+
+
+def full(file: File, *_: Any) -> int:
+    raise sqlite3.OperationalError("database or disk is full")
+
+
+def test_a_full_disk(file: File, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing can be deleted from the file, but the file can; else it says what to do."""
+    monkeypatch.setattr(File, "clear", full)
+    monkeypatch.setenv("MITMESH_HOME", str(file.path.parent))
+    with pytest.raises(SystemExit, match="full. Make room; `scripts/cache clear --all` needs none"):
+        cache.main(["clear", "--tenant", "red"])
+    with pytest.raises(SystemExit, match="full"):
+        cache.main(["clear", "--tenant", "red", "--all"])
+    assert left(file) == {1, 2, 3, 4}
+    cache.main(["clear", "--all"])
+    assert "was removed" in capsys.readouterr().out
+    assert file.moved and not list(file.path.parent.glob("cache.db*"))
+
+
+def test_it_writes_nothing_to_show(file: File) -> None:
+    """So it works on a full disk."""
+    before = file.rows("pragma data_version")
+    assert told(file) and told(file, "top")
+    assert file.rows("pragma data_version") == before
+
+
 def test_no_cache(tmp_path: Path) -> None:
     """Asking makes no file."""
     with pytest.raises(SystemExit, match="no cache in"):

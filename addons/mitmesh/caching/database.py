@@ -49,14 +49,16 @@ def _entries(db: Database) -> None:
 
 @migrations(name="002_cleared")
 def _cleared(db: Database) -> None:
-    """How often somebody had entries forgotten: an answer that was asked for before is not kept any more."""
+    """Another number whenever somebody had entries forgotten, and in another file: an answer that was asked for before
+    is not kept any more."""
     db.execute("alter table epoch add column cleared integer not null default 0")
+    db.execute("update epoch set cleared = random() / 2")
 
 
 @dataclass(slots=True, frozen=True)
 class News:
     """What others did. `gone`: entries went; `rows`: keys of those that came, all that are left where some went, and
-    the exchange that each is from; `era`: how often entries were cleared."""
+    the exchange that each is from; `era`: another number whenever entries were cleared."""
 
     gone: bool
     rows: list[tuple[bytes, str]]
@@ -260,6 +262,13 @@ def inode_of(data: Path) -> int | None:
         return (data / FILE).stat().st_ino
     except OSError:
         return None
+
+
+def remove(data: Path) -> None:
+    """Delete the file, which needs no room on the disk; whoever has it open begins a new one."""
+    with locked(data / f".{FILE}.lock"):
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+            (data / name).unlink(missing_ok=True)
 
 
 def set_aside(data: Path, inode: int | None = None) -> bool:

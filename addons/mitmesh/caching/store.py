@@ -125,7 +125,7 @@ class Store:
         self.seal = Seal(b"\0" * 32)
         """What entries are sealed with; this one until the folder's key is known, when nothing is written."""
         self.era = 0
-        """How often entries were cleared, as far as is known here."""
+        """Another number whenever entries were cleared, as far as is known here."""
         self.changes = 0
         """How often others' entries came or went: what was read before the last time may be gone."""
         self._known: set[int] = set()

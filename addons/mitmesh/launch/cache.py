@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from mitmesh.caching.database import FILE, KEY_FILE, File
+from mitmesh.caching.database import FILE, KEY_FILE, File, remove
 from mitmesh.caching.entry import Entry, Seal
 from mitmesh.caching.values import mentions, same, value_hash
 from mitmesh.globs import glob
@@ -33,16 +33,43 @@ def main(argv: list[str] | None = None) -> None:
     options = parser().parse_args(given)
     try:
         said = run(options, home(), time.time())
-    except (sqlite3.Error, OSError, AuditError) as error:
-        sys.exit(f"mitmesh: the cache in {home()} cannot be used: {printable(str(error))}")
+    except (sqlite3.Error, OSError) as error:
+        hint = ". Make room; `scripts/cache clear --all` needs none" if "full" in str(error) else ""
+        sys.exit(f"mitmesh: the cache in {home()} cannot be used: {printable(str(error))}{hint}")
     sys.stdout.write(said + "\n")
 
 
 def run(options: argparse.Namespace, data: Path, now: float) -> str:
     """What the command answers."""
-    if not (data / FILE).exists() or not (data / KEY_FILE).exists():
+    if not (data / FILE).exists():
         sys.exit(f"mitmesh: there is no cache in {data} yet: scripts/run makes it")
-    seal = Seal(load_key(data, KEY_FILE))
+    seal = _seal(data, options)
+    try:
+        return _told(options, data, seal, now)
+    except sqlite3.Error:
+        if not getattr(options, "all", False) or _conditions(options):
+            raise
+        remove(data)
+        return f"{FILE} could not be written, so it was removed; running proxies forget what was in it within a second"
+
+
+def _seal(data: Path, options: argparse.Namespace) -> Seal:
+    """The folder's; without its key one that opens nothing, where nothing need be opened."""
+    try:
+        if (data / KEY_FILE).exists():
+            return Seal(load_key(data, KEY_FILE))
+        problem = f"{KEY_FILE} is gone from {data}"
+    except AuditError as error:
+        problem = str(error)
+    if any(getattr(options, name, None) for name in ("texts", "text", "person")):
+        sys.exit(
+            f"mitmesh: {problem}: without it no text is to be read. clear knows --tenant, --model and --all, and"
+            " a restart begins anew"
+        )
+    return Seal(b"\0" * 32)
+
+
+def _told(options: argparse.Namespace, data: Path, seal: Seal, now: float) -> str:
     with closing(File(data, seal)) as file:
         if options.what == "clear":
             return clear(file, seal, options)
@@ -93,6 +120,11 @@ def top(file: File, by: str, most: int, *, texts: bool = False) -> list[dict[str
 
 
 # --- forgetting ---
+
+
+def _conditions(options: argparse.Namespace) -> bool:
+    """Is a part of the entries meant?"""
+    return any(getattr(options, name) is not None for name in ("tenant", "model", "text", "person"))
 
 
 def clear(file: File, seal: Seal, options: argparse.Namespace) -> str:

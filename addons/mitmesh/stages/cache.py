@@ -55,7 +55,7 @@ class _State:
     key: Key
     tenant: str
     era: int
-    """How often entries had been cleared when it came."""
+    """The store's era when it came."""
     flight: Flight | None = None
     entry: Entry | None = None
     vector: bytes | None = None

@@ -26,7 +26,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection to write with: WAL, explicit transactions, waits up to five seconds for another process."""
     create_private(path)
     conn = sqlite3.connect(path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False)
-    conn.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of use only while the file is empty, so it comes first
+    if not path.stat().st_size:  # of use only while the file is empty; later it would write, which a full disk forbids
+        conn.execute("PRAGMA auto_vacuum=INCREMENTAL")
     conn.execute("PRAGMA journal_mode=WAL")
     conn.execute("PRAGMA journal_size_limit=16777216")
     conn.execute("PRAGMA synchronous=NORMAL")
