@@ -41,9 +41,15 @@ _CLIENT_TOOLS = {
 _SEARCHING = ("search-preview", "search-api", "sonar", ":online", "deep-research")
 """Parts of the names of models that search whatever they are asked."""
 _ELSEWHERE = re.compile(
-    r'"(?:url|image_url|file_url|file_data)":"http|"(?:fileUri|file_uri)":|"citations":\{"enabled":true'
+    r'"(?:url|uri|(?:image|file|video|audio|document)_url)":"(?!data:)'
+    r'|"file_data":"(?!data:)[a-z][a-z0-9+.-]*:'
+    r'|"(?:fileUri|file_uri|file_ids?)":["\[]'
+    r'|"type":"item_reference"'
+    r'|"citations":\{"enabled":true',
+    re.IGNORECASE,
 )
-"""What is fetched when the call is made may be something else the next time; so may what is cited."""
+"""What is fetched when the call is made, whatever the scheme, or is kept at the provider may be something else the next
+time, or another's; so may what is cited."""
 
 
 def off_for(x: Exchange, rules: Cache) -> str | None:
@@ -76,13 +82,20 @@ def _asks(x: Exchange, doc: dict[str, Any], rules: Cache) -> str | None:
     kinds = [*items(settings.get("modalities")), *items(settings.get("responseModalities"))]
     if any(str(kind).lower() != "text" for kind in kinds):
         return "asks for more than text"
-    heat = settings.get("temperature")
-    if isinstance(heat, (int, float)) and heat > rules.most_temperature:
+    if not _is_cool(settings.get("temperature"), rules.most_temperature):
         return "asks for variety (temperature)"
     if x.call.model and any(part in x.call.model.lower() for part in _SEARCHING):
         return "the model searches"
     served = any(_served(x.dialect.name, tool) for tool in items(doc.get("tools")))
     return "tools that the provider runs" if served else None
+
+
+def _is_cool(heat: Any, most: float) -> bool:
+    """Is it at most that? Some servers take a number as text too; what is none is not known to be."""
+    try:
+        return heat is None or float(heat) <= most
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def _served(dialect: str, tool: Any) -> bool:
