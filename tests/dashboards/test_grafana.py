@@ -21,6 +21,7 @@ from mitmesh.dialects.base import Usage
 from mitmesh.exchange import Action, Billing, Cached, Connection, ConnectionKind, Layer, Mode, Outcome
 from mitmesh.launch import ports
 from mitmesh.quotas.rows import Row
+from mitmesh.stages.cache import Cache
 from mitmesh.stages.metrics import Metrics
 
 DASHBOARD = Path(__file__).parents[2] / "dashboards" / "mitmesh.json"
@@ -29,19 +30,9 @@ CONFIG = """
 global: {{scrape_interval: 500ms, scrape_timeout: 400ms}}
 scrape_configs: [{{job_name: mitmesh, static_configs: [{{targets: ["{target}"]}}]}}]
 """
-CACHE = (
-    "entries",
-    "memory_entries",
-    "memory_bytes",
-    "flights",
-    "written",
-    "dropped",
-    "failures",
-    "evicted",
-    "set_aside",
-)
+CACHE = tuple(Cache(Path("not started")).counters())
 UNSHOWN = {f"mesh_audit_{name}" for name in ("batches", "interrupted")}
-UNSHOWN |= {f"mesh_cache_{name}" for name in ("memory_bytes", "written", "evicted", "set_aside")}
+UNSHOWN |= {f"mesh_cache_{name}" for name in ("memory_bytes", "written", "evicted")}
 AUDIT = (
     "queued",
     "dropped",
