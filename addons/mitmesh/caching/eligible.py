@@ -4,7 +4,6 @@ What is listed as harmless is harmless; all that is not known well is not kept."
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.dialects.base import Kind, Operation
@@ -40,10 +39,9 @@ _CLIENT_TOOLS = {
 """Types of tools that the client runs, or their beginnings."""
 _SEARCHING = ("search-preview", "search-api", "sonar", ":online", "deep-research")
 """Parts of the names of models that search whatever they are asked."""
-_ELSEWHERE = re.compile(
-    r'"(?:url|image_url|file_url|file_data)":"http|"(?:fileUri|file_uri)":|"citations":\{"enabled":true'
-)
-"""What is fetched when the call is made may be something else the next time; so may what is cited."""
+_FETCHED = frozenset({"url", "image_url", "file_url", "file_data", "fileUri", "file_uri", "citations"})
+"""Members that may name what is fetched when the call is made, which may be something else the next time; so may what
+is cited."""
 
 
 def off_for(x: Exchange, rules: Cache) -> str | None:
@@ -96,9 +94,23 @@ def _served(dialect: str, tool: Any) -> bool:
     return not any(kind == one or (one[-1] == "_" and str(kind).startswith(one)) for one in known)
 
 
-def refers_elsewhere(canonical: str) -> bool:
-    """Does the request (compact JSON) name something that is fetched from elsewhere, or ask for citations?"""
-    return _ELSEWHERE.search(canonical) is not None
+def refers_elsewhere(doc: Any) -> bool:
+    """Does the request name something that is fetched from elsewhere, or ask for citations?"""
+    todo = [doc]
+    for node in todo:
+        if type(node) is dict:
+            if not _FETCHED.isdisjoint(node) and any(_fetched(name, node[name]) for name in _FETCHED & node.keys()):
+                return True
+            todo += [value for value in node.values() if type(value) is dict or type(value) is list]
+        elif type(node) is list:
+            todo += [value for value in node if type(value) is dict or type(value) is list]
+    return False
+
+
+def _fetched(name: str, value: Any) -> bool:
+    if name == "citations":
+        return obj(value).get("enabled") is True
+    return name in ("fileUri", "file_uri") or (isinstance(value, str) and value.startswith("http"))
 
 
 def keepable(x: Exchange, rules: Cache) -> bool:

@@ -17,7 +17,7 @@ from mitmesh import prices
 from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
 from mitmesh.caching.entry import Entry
 from mitmesh.caching.flights import Flight, Flights
-from mitmesh.caching.key import Key, Normal, key_of
+from mitmesh.caching.key import Key, Normal, key_of, last_turn, matters
 from mitmesh.caching.normalise import Normalise, normalise
 from mitmesh.caching.semantic import Semantic, model_of
 from mitmesh.caching.store import Store
@@ -38,7 +38,7 @@ OFF_LOOP = 200_000
 WRITTEN_OFF_LOOP = 32 * 1024
 """Bytes of an answer; a larger one is written as a stream in a thread."""
 LONG_TURN = 1_500
-"""Characters of a text; one that is longer is normalised in a thread."""
+"""Characters of the last user turn; one that is longer is normalised in a thread."""
 PATIENCE = 0.8
 """How much of a stage's time limit a call may wait for another's answer."""
 THOUGHT = 0.1
@@ -122,10 +122,10 @@ class Cache(Stage):
                 normal = None if x.operation is Operation.EMBEDDINGS else normal_of(x.rules)
                 apart = tenant + self._names(x) if own else tenant
                 large = x.request_bytes > OFF_LOOP or (
-                    normal and any(len(text.text) > LONG_TURN for text in x.call.texts)
+                    normal and (turn := last_turn(x.body.doc, x.call.texts)) and len(turn.text) > LONG_TURN
                 )
                 key = await asyncio.to_thread(self._key, x, apart, normal) if large else self._key(x, apart, normal)
-                if not refers_elsewhere(key.canonical):
+                if key is not None:
                     return _State(key, tenant)
                 reason = "refers to what is fetched from elsewhere"
         x.cache = Cached(Layer.OFF, reason=reason)
@@ -137,7 +137,11 @@ class Cache(Stage):
         values = values_of(x)
         return self._hash(b"cache names", json.dumps(sorted(values.items()))) if values else ""
 
-    def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key:
+    def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key | None:
+        """The call's key; None where it refers to what is not in it."""
+        assert x.body
+        if refers_elsewhere(matters(x.body.doc)):
+            return None
         rules = x.rules.cache
         meant = rules.semantic.enabled and x.operation is Operation.CHAT
         return key_of(
