@@ -77,10 +77,20 @@ class Hasher:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._begun: dict[bytes, blake2b] = {}
 
     def hash(self, purpose: bytes, text: str) -> str:
-        """The hash of one text; `purpose` is at most 16 bytes."""
-        return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=self._key, person=purpose).hexdigest()
+        """The hash of one text; `purpose` is at most 16 bytes, one of a few fixed words."""
+        hashed = self._begin(purpose)
+        hashed.update(text.encode("utf-8", "surrogatepass"))
+        return hashed.hexdigest()
+
+    def _begin(self, purpose: bytes) -> blake2b:
+        """A hash that has taken the key: a copy of one takes a third less time than to begin anew."""
+        begun = self._begun.get(purpose)
+        if begun is None:
+            begun = self._begun[purpose] = blake2b(digest_size=16, key=self._key, person=purpose)
+        return begun.copy()
 
     def message(self, role: str, text: str) -> str:
         """The hash of a message: the same words in another role are another message."""
