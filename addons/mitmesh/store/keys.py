@@ -92,6 +92,18 @@ class Hasher:
             begun = self._begun[purpose] = blake2b(digest_size=16, key=self._key, person=purpose)
         return begun.copy()
 
+    def beginnings(self, words: list[str], most: int) -> dict[int, str]:
+        """The hashes of a list and of its beginnings that are up to `most` words shorter (and not empty), by their
+        length."""
+        first = max(1, len(words) - most)
+        hashed = self._begin(b"beginning")
+        hashes = {}
+        for length in range(first, len(words) + 1):
+            more = words[:length] if length == first else words[length - 1 : length]  # what is long at once
+            hashed.update("".join(f"{len(word)} {word}" for word in more).encode("utf-8", "surrogatepass"))
+            hashes[length] = hashed.hexdigest()
+        return hashes
+
     def message(self, role: str, text: str) -> str:
         """The hash of a message: the same words in another role are another message."""
         return self.hash(b"message", f"{role}\0{text}")
