@@ -159,4 +159,5 @@ def _headers(headers: Mapping[str, str], ignored: Collection[str]) -> dict[str, 
 
 
 def _digest(secret: bytes, *parts: bytes) -> bytes:
-    return hmac.digest(secret, b"\0".join(b"%d:%b" % (len(part), part) for part in parts), "sha256")
+    sizes = b",".join(b"%d" % len(part) for part in parts)
+    return hmac.digest(secret, b"".join((sizes, b":", *parts)), "sha256")
