@@ -120,9 +120,11 @@ class Cache(Stage):
             else:
                 normal = None if x.operation is Operation.EMBEDDINGS else normal_of(x.rules)
                 apart = tenant + self._names(x) if own else tenant
-                large = x.request_bytes > OFF_LOOP or (
-                    normal and (turn := last_turn(x.body.doc, x.call.texts)) and len(turn.text) > LONG_TURN
-                )
+                size = len(x.body.raw)
+                large = size > OFF_LOOP or (
+                    normal and size > LONG_TURN  # in less there is no such turn
+                    and (turn := last_turn(x.body.doc, x.call.texts)) and len(turn.text) > LONG_TURN
+                )  # fmt: skip
                 key = await asyncio.to_thread(self._key, x, apart, normal) if large else self._key(x, apart, normal)
                 if key is not None:
                     return _State(key, tenant)
