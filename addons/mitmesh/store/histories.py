@@ -75,8 +75,8 @@ class History:
 
 def history(exchange: str, when: str, said: list[Said], hasher: Hasher) -> History:
     """The history that says this, at least one message."""
-    words = [f"{role} {len(text)} {text}" if kept else f"{role} {len(text)}" for role, text, kept in said]
-    return History(exchange, when, said, hasher.beginnings(words, LOOK_BACK))
+    words = (f"{role} {len(text)} {text}" if kept else f"{role} {len(text)}" for role, text, kept in said)
+    return History(exchange, when, said, hasher.beginnings(words, len(said) - LOOK_BACK))
 
 
 def known(conn: sqlite3.Connection, histories: list[History]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
@@ -92,16 +92,15 @@ class Hasher:
             begun = self._begun[purpose] = blake2b(digest_size=16, key=self._key, person=purpose)
         return begun.copy()
 
-    def beginnings(self, words: list[str], most: int) -> dict[int, str]:
-        """The hashes of a list and of its beginnings that are up to `most` words shorter (and not empty), by their
-        length."""
-        first = max(1, len(words) - most)
+    def beginnings(self, words: Iterable[str], least: int) -> dict[int, str]:
+        """The hashes of a list and of its beginnings of at least so many words, by their length. Holds a word at a
+        time, for they may be large."""
         hashed = self._begin(b"beginning")
         hashes = {}
-        for length in range(first, len(words) + 1):
-            more = words[:length] if length == first else words[length - 1 : length]  # what is long at once
-            hashed.update("".join(f"{len(word)} {word}" for word in more).encode("utf-8", "surrogatepass"))
-            hashes[length] = hashed.hexdigest()
+        for length, word in enumerate(words, 1):
+            hashed.update(f"{len(word)} {word}".encode("utf-8", "surrogatepass"))
+            if length >= least:
+                hashes[length] = hashed.hexdigest()
         return hashes
 
     def message(self, role: str, text: str) -> str:
