@@ -17,6 +17,7 @@ from typing import Any
 
 from mitmesh.caching.lexicon import DIRECTED, FUNCTION, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
+from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
 SHORT = 6
@@ -73,6 +74,7 @@ def forbidden(a: Reading, b: Reading) -> str:
     if not (_known(a.names, b) and _known(b.names, a)):
         return "names"
     for why, check in (
+        ("spelling", _spelt), ("identifiers", _renamed),
         ("question", _question),
         ("persons", _persons),
         ("antonyms", _opposed),
@@ -89,6 +91,18 @@ def forbidden(a: Reading, b: Reading) -> str:
 
 def _role(a: Reading, b: Reading) -> bool:
     return a.role != b.role and not (professional(a.role or b.role) and not (a.role and b.role))
+
+
+def _spelt(a: Reading, b: Reading) -> bool:
+    """A word spelt two ways: one may be a name where code is spoken of, and both are asked about where both stand."""
+    ours, theirs = ({american(each) for each in reading.two_ways} for reading in (a, b))
+    one, other = ([each for each in reading.two_ways if american(each) in ours & theirs] for reading in (a, b))
+    return one != other and (a.technical or b.technical or len(set(one)) > len(ours & theirs))
+
+
+def _renamed(a: Reading, b: Reading) -> bool:
+    """A likely name of one that the other has not just so: the `remove` method is not the `delete` method."""
+    return not (a.named <= b.written and b.named <= a.written)
 
 
 def _known(names: frozenset[str], other: Reading) -> bool:

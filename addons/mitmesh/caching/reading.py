@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mitmesh.caching import code
+from mitmesh.caching import code, literal, technical, written
 from mitmesh.caching.lexicon import (
     FUNCTION,
     NAMES,
@@ -31,6 +31,7 @@ SHORT = 14
 """Words; in a longer prompt a `should` or `will` is seldom what is asked."""
 
 _QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
+_SYMBOLIC = re.compile(r"[^\w\s.,:;?!'’()-]|_")
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*?)_?(\d*)>")
 _IDENTIFIER = re.compile(
     r"https?://\S+|(?<!\w)--?[a-zA-Z][\w-]*|(?:[\w.~-]*/)+[\w.-]+\w|/\w+|[A-Za-z]\w*(?:[.:]\w+)+(?:\(\))?|\w+\(\)|\w*_\w+|"
@@ -214,6 +215,10 @@ class Reading:
     persons: tuple[int, ...]
     count: int  # numbers
     frame: frozenset[str]  # words of headings and labels
+    technical: bool  # has code in it, or speaks of it
+    two_ways: tuple[str, ...]  # words that are also spelt otherwise, in order
+    named: frozenset[str]  # likely names in code, as written
+    written: frozenset[str]  # every word, as written and in lower case
 
 
 @lru_cache(maxsize=4096)
@@ -224,10 +229,14 @@ def read(text: str) -> Reading | None:
     text = unicodedata.normalize("NFC", text).replace("’", "'")
     role, rest = persona(text)
     prose, pieces, fences = code.split(rest)
-    quotes = [next(filter(None, found), "") for found in _QUOTED.findall(prose)]
+    lines = literal.lines(code.unfenced(rest))
     frame = " ".join(found[0] for found in FRAME.finditer(prose))
-    prose = _phrases(plain(_QUOTED.sub(lambda found: _mark(found[0]), prose)))
+    quoted = [(found[0][0], next(filter(None, found.groups()), "")) for found in _QUOTED.finditer(prose)]
+    prose = plain(_QUOTED.sub(lambda found: _mark(found[0][1:-1]), prose))
     placeholders, prose = _placeholders(prose)
+    literals = literal.pieces(prose)
+    exact = bool(pieces or lines or literals or any(_SYMBOLIC.search(each) for _, each in quoted))
+    plainly, prose = prose, _phrases(prose)
     identifiers: list[str] = []
 
     def named(found: re.Match[str]) -> str:
@@ -240,6 +249,7 @@ def read(text: str) -> Reading | None:
     numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
     bare = _APPROACH.sub(" ", bare)
     words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
+    two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
     words += [_mark(piece).strip() for piece in pieces]
     tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
     content = tuple(
@@ -249,7 +259,7 @@ def read(text: str) -> Reading | None:
         each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part))
     )
     facts: dict[str, object] = {
-        "code": pieces, "quotes": quotes, "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
+        "code": pieces, "lines": lines, "literals": literals, "quotes": [each if exact else each[1] for each in quoted], "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
         "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
@@ -258,6 +268,8 @@ def read(text: str) -> Reading | None:
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
         "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
+        "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
+        "asked": written.asked(plainly),
     }  # fmt: skip
     return Reading(
         facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
@@ -265,6 +277,8 @@ def read(text: str) -> Reading | None:
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
+        exact or technical.talks_of_code(plainly), two_ways, technical.named(bare, FUNCTION | NAMES),
+        frozenset((*_WORD.findall(prose), *words)),
     )  # fmt: skip
 
 

@@ -1,0 +1,92 @@
+"""What stands in prose and is none: lines and expressions of code that nobody marked, symbols, paths, emoji. All of it
+is compared as written; a space, a slash or a dash may make another program of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_CODE_LINE = re.compile(
+    r"[ \t]+\S|[^\n]*(?:[{}\[\]=;\\|~^\t`]|\w\()|[+-]\S|@@|\.?/|[$>%+] |[a-z_][\w.-]*:(?:\s|$)|"
+    r"(?:if|elif|else|for|while|try|except|finally|with|case|switch|do|return|import|from|begin|end|then|fi|done|esac|"
+    r"raise|pass|yield|break|continue|echo|export|SELECT|FROM|WHERE|SET)\b[^\n.?]*$"
+)
+_DEFINED = re.compile(r"(?:async )?def |class \w+[(:]|lambda\b")
+_SQL = re.compile(
+    r"\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|FROM|WHERE|JOIN|ORDER BY|GROUP BY)\b[^\n]*"
+    r"|(?i:\bselect [^\n]{1,200}? from |\binsert into |\bdelete from |\bupdate \S{1,64} set )[^\n]*"
+)
+_OPEN = re.compile(r"(?<=\w)[(\[]|[{\[]|<(?=[a-zA-Z/!])")
+_CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
+_SPACE = re.compile(r"\s")
+_ENDS = re.compile(r"(?<=\w)[.,:?!]+$|(?<=[)\]}\"'>/_])[.,:?!]+$")
+_PROSE = re.compile(
+    r"[^\W\d_]+(?:['’.-][^\W\d_]+)*['’]?"  # a word, e.g. and U.S. too
+    r"|(?:and/or|either/or|(?:he|him|his)/hers?|s?he/he|yes/no|pros/cons|input/output)"
+    r"|[-−]?[$€£¥]?\d[\d.,:/]*(?:%|°?[A-Za-zµ]{1,2}|°|[a-zµ]{3,4})?(?:-[a-z]+)*"  # a number with its unit
+    r"|[–—…,]|\.{3}"
+)
+_GREETINGS = frozenset(["hi", "hello", "hey", "thanks", "please", "sorry"])
+
+
+def lines(text: str) -> list[str]:
+    """Of a text of several lines those from the first that looks like code to the last, as they are but for what ends
+    them. A Python function that begins a line is left to code.py, unless more lines belong to it."""
+    every = [line.rstrip() for line in text.strip("\n").splitlines() if line.strip()]
+    if len(every) < 2:
+        return []
+    marked = [n for n, line in enumerate(every) if _CODE_LINE.match(line)]
+    if not any(line[0] in " \t" for line in every):
+        marked = [n for n in marked if not _DEFINED.match(every[n])]
+    return every[marked[0] : marked[-1] + 1] if marked else []
+
+
+def pieces(prose: str) -> list[str]:
+    """All in a line that is no word, number or punctuation, in order; beside a lone symbol its neighbours too. Without
+    the punctuation that ends a sentence."""
+    found: list[str] = []
+
+    def take(piece: str) -> str:
+        found.append(_ENDS.sub("", piece.strip()))
+        return " "
+
+    for line in _SQL.sub(lambda sql: take(sql[0]), prose).splitlines():
+        rest = _expressions(line, take)
+        words = rest.split()
+        found += (_ENDS.sub("", piece) for n, piece in enumerate(words) if not _is_prose(piece, n, words))
+        found += (
+            " ".join(words[max(0, n - 1) : n + 2])
+            for n, piece in enumerate(words)
+            if not any(map(str.isalnum, piece)) and not _is_prose(piece, n, words)
+        )
+    return found
+
+
+def _expressions(line: str, take: Callable[[str], str]) -> str:
+    """What is left of a line when calls, brackets and tags are taken from it, each with what touches it."""
+    left, at = [], 0
+    while opened := _OPEN.search(line, at):
+        start = max(line.rfind(" ", at, opened.start()), line.rfind("\t", at, opened.start()), at - 1) + 1
+        one, depth, end = opened[0], 0, opened.start()
+        while end < len(line):
+            depth += (line[end] == one) - (line[end] == _CLOSES[one])
+            end += 1
+            if not depth:
+                break
+        touching = _SPACE.search(line, end)
+        end = touching.start() if touching else len(line)
+        left.append(line[at:start])
+        left.append(take(line[start:end]))
+        at = end
+    return "".join([*left, line[at:]])
+
+
+def _is_prose(piece: str, place: int, words: list[str]) -> bool:
+    """A word, a number, or punctuation: with a mark of question or exclamation only where a sentence may end."""
+    core = piece.lstrip("(\"'“‘«").rstrip(")\"'”’»").rstrip(".,:;?!").rstrip(")\"'”’»")
+    following = words[place + 1] if place + 1 < len(words) else ""
+    if piece in ("?", "!"):
+        return not following
+    if piece[-1] in "?!" and following[:1].islower() and core.lower() not in _GREETINGS:
+        return False
+    return bool(_PROSE.fullmatch(core))

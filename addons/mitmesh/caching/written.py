@@ -1,0 +1,58 @@
+"""What of plain words counts as it is written: MB and Mb, Polish and polish, x and X, an order and a question."""
+
+from __future__ import annotations
+
+import re
+
+from mitmesh.caching.spelling import AMERICAN
+
+_UNIT = re.compile(
+    r"(?<![A-Za-z])(?:[kKMGTPmµ]?i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
+)
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+_BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
+_CAPITAL = frozenset(
+    "polish turkey china march august bill mark rose grace apple amazon windows word teams target mercury jersey guinea "
+    "chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest".split()
+)
+"""Another thing with a capital."""
+_SHOUTED = frozenset("us it who aids or in me am so as is be for and not if on at to do".split())
+"""Another thing in capitals alone: IT, AND."""
+_ASKS = re.compile(
+    r"(?i)\b(?:wh\w+|how|is|are|was|were|do|does|did|can|could|may|might|shall|should|will|would|must|have|has|had|am|"
+    r"isn't|aren't|don't|doesn't|didn't|can't|won't|couldn't|shouldn't|wouldn't|any|i)\b"
+)
+_TWO_WAYS = frozenset(AMERICAN) | frozenset(AMERICAN.values())
+
+
+def units(prose: str) -> list[str]:
+    """Of data, power and frequency: their capitals are factors, and bits or bytes."""
+    return sorted(_UNIT.findall(prose))
+
+
+def letters(prose: str) -> list[str]:
+    """Lone letters, in order; but for the words a and I."""
+    return [each for each in _WORD.findall(prose) if len(each) == 1 and each not in "aAiI" and each.isascii()]
+
+
+def capitals(prose: str) -> list[str]:
+    """Words inside a sentence that are other words without their capitals; none where most have them."""
+    every = list(_WORD.finditer(prose))
+    capital = [each for each in every if each[0][0].isupper()]
+    if len(capital) * 5 > len(every) * 3:
+        return []
+    return sorted(
+        each[0].lower() for each in capital
+        if (each[0].lower() in _SHOUTED and each[0].isupper() and len(each[0]) > 1)
+        or (each[0].lower() in _CAPITAL and not _BEGINS.search(prose, max(0, each.start() - 5), each.start()))
+    )  # fmt: skip
+
+
+def asked(prose: str) -> bool:
+    """A question by nothing but its mark: `Delete it?` is no `Delete it.`"""
+    return prose.rstrip().endswith("?") and not _ASKS.search(prose)
+
+
+def two_ways(words: list[str]) -> tuple[str, ...]:
+    """Those that are also spelt otherwise, in order."""
+    return tuple(each for each in words if each in _TWO_WAYS)
