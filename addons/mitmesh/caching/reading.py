@@ -175,6 +175,7 @@ _STOPWORDS = {
     "nl": "de het en is niet hoe ik een mijn kan op voor met van waar wachtwoord",
 }
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
+_ANY_LANGUAGE = frozenset().union(*_LANGUAGES.values())
 _FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
 _THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
 _CAN = frozenset(
@@ -215,7 +216,7 @@ class Reading:
     persons: tuple[int, ...]
     count: int  # numbers
     frame: frozenset[str]  # words of headings and labels
-    technical: bool  # has code in it, or speaks of it
+    technical: bool  # has code in it or speaks of it, and has words of:
     two_ways: tuple[str, ...]  # words that are also spelt otherwise, in order
     named: frozenset[str]  # likely names in code, as written
     written: frozenset[str]  # every word, as written and in lower case
@@ -277,7 +278,7 @@ def read(text: str) -> Reading | None:
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
-        exact or technical.talks_of_code(plainly), two_ways, technical.named(bare, FUNCTION | NAMES),
+        bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, FUNCTION | NAMES),
         frozenset((*_WORD.findall(prose), *words)),
     )  # fmt: skip
 
@@ -354,8 +355,11 @@ def _value(digits: str) -> str:
 
 def _language(prose: str, words: list[str]) -> str:
     """Scripts that occur and, for Latin, the language whose small words are most; "" for English or unknown."""
-    scripts = {_script(each) for each in set(prose) if each.isalpha()} - {"LATIN"}
-    counts = {name: sum(word in known for word in words) for name, known in _LANGUAGES.items()}
+    scripts = set() if prose.isascii() else {_script(each) for each in set(prose) if each.isalpha()} - {"LATIN"}
+    small = [word for word in words if word in _ANY_LANGUAGE]
+    if len(small) < 2:
+        return " ".join(sorted(scripts))
+    counts = {name: sum(word in known for word in small) for name, known in _LANGUAGES.items()}
     best = max(counts, key=lambda name: counts[name])
     english = sum(word in FUNCTION for word in words)
     foreign = best if counts[best] >= 2 and counts[best] > english else ""

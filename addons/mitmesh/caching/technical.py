@@ -7,17 +7,19 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-_NOUN = (
-    r"attributes?|propert(?:y|ies)|props?|variables?|vars?|functions?|methods?|fields?|columns?|class(?:es)?|"
-    r"param(?:eter)?s?|arg(?:ument)?s?|keys?|keywords?|flags?|options?|settings?|identifiers?|constants?|enums?|structs?|"
-    r"interfaces?|modules?|packages?|librar(?:y|ies)|namespaces?|schemas?|tables?|endpoints?|headers?|selectors?|tags?|"
-    r"elements?|components?|hooks?|macros?|decorators?|annotations?|commands?|scripts?|branch(?:es)?|files?|filenames?|"
-    r"folders?|director(?:y|ies)|paths?|operators?|alias(?:es)?|buckets?|hostnames?|usernames?"
+_NAMED = frozenset(
+    "attribute attributes property properties prop props variable variables var vars function functions method methods "
+    "field fields column columns class classes param params parameter parameters arg args argument arguments key keys "
+    "keyword keywords flag flags option options setting settings identifier identifiers constant constants enum enums "
+    "struct structs interface interfaces module modules package packages library libraries namespace namespaces schema "
+    "schemas table tables endpoint endpoints header headers selector selectors tag tags element elements component "
+    "components hook hooks macro macros decorator decorators annotation annotations command commands script scripts "
+    "branch branches file files filename filenames folder folders directory directories path paths operator operators "
+    "alias aliases bucket buckets hostname hostnames username usernames".split()
 )
 """What bears a name in code."""
-_NAMED = re.compile(rf"(?i){_NOUN}")
 _TALK = re.compile(
-    rf"(?i)\b(?:{_NOUN}|classname|css|html|xml|json|yaml|yml|toml|csv|sql|latex|regexp?s?|regexes|patterns?|globs?|"
+    rf"(?i)\b(?:{'|'.join(sorted(_NAMED))}|classname|css|html|xml|json|yaml|yml|toml|csv|sql|latex|regexp?s?|regexes|patterns?|globs?|"
     r"wildcards?|match(?:es|ing)?|markdown|asterisks?|underscores?|renam\w*|nam(?:e|es|ed|ing)|call(?:ed)? it|pars(?:e|es|er|ed|ing)|"
     r"strptime|strftime|cod(?:e|ing)|snippets?|syntax|strings?|literals?|compil\w*|lint\w*|import(?:s|ed)?|grep|sed|awk|bash|"
     r"shell|python|javascript|typescript|java|kotlin|golang|rust|ruby|php|perl|swift|react|vue|angular|django|flask|rails|"
@@ -28,10 +30,14 @@ _SPACES = re.compile(
     r"newlines?|line ?breaks?|align\w*|pad(?:s|ded|ding)?|ascii|diffs?|verbatim|strings?|length)\b"
 )
 _TOOLS = frozenset(
-    "git docker podman kubectl helm npm yarn pnpm npx pip pipx uv conda poetry cargo go dotnet mvn gradle terraform aws "
-    "gcloud az apt brew dnf yum systemctl journalctl service svn hg gh tmux make redis rails artisan flutter adb".split()
+    "git docker podman kubectl helm npm yarn pnpm npx pip pipx conda poetry cargo dotnet mvn gradle terraform aws "
+    "gcloud apt brew dnf yum systemctl journalctl svn gh tmux rails artisan flutter adb".split()
 )
 """Programs; the next word may be a command of theirs."""
+_BESIDE = _NAMED | _TOOLS
+_QUALITIES = frozenset(["variable", "constant", "key"])
+_ARTICLES = frozenset("a an the this that my your our its no each every of in".split())
+"""`handling variable traffic` names nothing, `the colour variable` does."""
 _WORDS = re.compile(r"([^\w'’-]*)([\w'’-]+)")
 
 
@@ -49,13 +55,18 @@ def named(text: str, known: Set[str]) -> frozenset[str]:
     """Likely names, as written: the words right beside `attribute`, `table` and their like, and after a program's. Not
     those of `known` (in lower case), which name nothing; the text's first word without its capital."""
     words = _WORDS.findall(text)
+    lower = [word.lower() for _, word in words]
+    if _BESIDE.isdisjoint(lower):
+        return frozenset()
     found: set[str] = set()
-    for (_, one), (gap, other) in zip(words, words[1:], strict=False):
-        if gap.isspace():
-            if _NAMED.fullmatch(one) or one.lower() in _TOOLS:
-                found.add(other)
-            if _NAMED.fullmatch(other):
-                found.add(one)
-    if words and (first := words[0][1]) in found:
-        found = found - {first} | {first.lower()}
-    return frozenset(each for each in found if each.lower() not in known and not _NAMED.fullmatch(each))
+    for n in range(1, len(words)):
+        (gap, word), before = words[n], lower[n - 2] if n > 1 else "the"
+        if gap != " " or (lower[n] in _QUALITIES and before not in _ARTICLES):
+            continue
+        if lower[n - 1] in _BESIDE:
+            found.add(word)
+        if lower[n] in _NAMED:
+            found.add(words[n - 1][1])
+    if words[0][1] in found:
+        found = found - {words[0][1]} | {lower[0]}
+    return frozenset(each for each in found if each.lower() not in known and each.lower() not in _NAMED)

@@ -7,8 +7,9 @@ import re
 from mitmesh.caching.spelling import AMERICAN
 
 _UNIT = re.compile(
-    r"(?<![A-Za-z])(?:[kKMGTPmµ]?i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
+    r"(?<![A-Za-z])(?:[kKMGTPmµ]i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
 )
+_LETTER = re.compile(r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’])")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
 _CAPITAL = frozenset(
@@ -27,16 +28,18 @@ _TWO_WAYS = frozenset(AMERICAN) | frozenset(AMERICAN.values())
 
 def units(prose: str) -> list[str]:
     """Of data, power and frequency: their capitals are factors, and bits or bytes."""
-    return sorted(_UNIT.findall(prose))
+    return [] if prose[1:].islower() else sorted(set(_UNIT.findall(prose)))
 
 
 def letters(prose: str) -> list[str]:
     """Lone letters, in order; but for the words a and I."""
-    return [each for each in _WORD.findall(prose) if len(each) == 1 and each not in "aAiI" and each.isascii()]
+    return _LETTER.findall(prose)
 
 
 def capitals(prose: str) -> list[str]:
     """Words inside a sentence that are other words without their capitals; none where most have them."""
+    if prose[1:].islower():
+        return []
     every = list(_WORD.finditer(prose))
     capital = [each for each in every if each[0][0].isupper()]
     if len(capital) * 5 > len(every) * 3:
