@@ -8,7 +8,6 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Set
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -19,7 +18,9 @@ _AS_WRITTEN = frozenset([tokenize.COMMENT, tokenize.NUMBER, tokenize.STRING, tok
 _NAME = re.compile(r"[^\W\d]\w*")
 _FENCE = re.compile(r"```([\w+#.-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`([^`\n]{1,500})`(?!`)")
-_NAMING = re.compile(r"(?i)\b(?:renam|nam(?:e|ing)|param|arg(?:s|ument)|variab|readab|styl|lint|pep|clean|document|docstring|comment)")
+_NAMING = re.compile(
+    r"(?i)\b(?:renam|nam(?:e|ing)|param|arg(?:s|ument)|variab|readab|styl|lint|pep|clean|document|docstring|comment)"
+)
 """What is asked about the names themselves."""
 _PYTHON = re.compile(r"(?m)\b((?:async )?def \w+\([^\n]*|class \w+[(:][^\n]*|lambda [\w, ]*:[^\n]*)")
 
@@ -51,7 +52,7 @@ def unfenced(text: str) -> str:
     return _FENCE.sub("\n", text)
 
 
-def canonical(code: str, spoken: Set[str] | None = frozenset()) -> str:
+def canonical(code: str, spoken: frozenset[str] | None = frozenset()) -> str:
     """Python as its syntax tree with parameters numbered, and its comments, numbers and texts as written; what does not
     parse keeps each line and its indentation. Parameters that are `spoken` of keep their names; None: all do."""
     code = code.strip("\n").rstrip()
@@ -72,7 +73,7 @@ def canonical(code: str, spoken: Set[str] | None = frozenset()) -> str:
         return "\n".join(line.rstrip() for line in code.splitlines())
 
 
-def _number(function: Function, spoken: Set[str]) -> None:
+def _number(function: Function, spoken: frozenset[str]) -> None:
     """Parameters by place instead of name. Names given by callers (keyword only, **) and shadowed ones stay."""
     given = [each for each in (*function.args.posonlyargs, *function.args.args) if each.arg not in spoken]
     numbers = {each.arg: f"parameter {n}" for n, each in enumerate(given)}

@@ -74,7 +74,8 @@ def forbidden(a: Reading, b: Reading) -> str:
     if not (_known(a.names, b) and _known(b.names, a)):
         return "names"
     for why, check in (
-        ("spelling", _spelt), ("identifiers", _renamed),
+        ("spelling", _spelt),
+        ("identifiers", _renamed),
         ("question", _question),
         ("persons", _persons),
         ("antonyms", _opposed),

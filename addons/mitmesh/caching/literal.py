@@ -26,7 +26,9 @@ _PROSE = re.compile(
     r"|[-−]?[$€£¥]?\d[\d.,:/]*(?:%|°?[A-Za-zµ]{1,2}|°|[a-zµ]{3,4})?(?:-[a-z]+)*"  # a number with its unit
     r"|[–—…,]|\.{3}"
 )
-_PLAIN = re.compile(r"(?:[A-Za-z]+(?:['-][A-Za-z]{2,})*(?:[,.?!]*\s+(?=[A-Z])|[,.]*(?:\s+|\Z)))*(?:[A-Za-z]+[?!]+\s*)?\Z")
+_PLAIN = re.compile(
+    r"(?:[A-Za-z]+(?:['-][A-Za-z]{2,})*(?:[,.?!]*\s+(?=[A-Z])|[,.]*(?:\s+|\Z)))*(?:[A-Za-z]+[?!]+\s*)?\Z"
+)
 """Most texts have none, and this takes a tenth of the time."""
 _MORE = re.compile(r"(?<![\w+])\+(?=\d[\d.,]*\s?(?:%|bps\b|basis points?\b|percent))")
 """The sign of a growth, which may be left out."""
@@ -48,8 +50,8 @@ def lines(text: str) -> list[str]:
 
 
 def pieces(prose: str) -> list[str]:
-    """All in a line that is no word, number or punctuation, in order of its first place; beside a lone symbol its neighbours too. Without
-    the punctuation that ends a sentence."""
+    """All in a line that is no word, number or punctuation, in order of its first place; of a lone symbol its neighbours
+    too. Without the punctuation that ends a sentence."""
     if _PLAIN.match(prose) and not _SQL.search(prose):
         return []
     found: list[str] = []

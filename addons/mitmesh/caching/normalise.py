@@ -1,9 +1,10 @@
 """One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here.
 
 Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form
-(translate, spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others
-are safe for questions to an assistant, but not where the system prompt makes the user's text its material ("translate
-what I say"), and are switched on by rule."""
+(translate, spell, count ...). In one that speaks of code, names or patterns no word, mark or number changes, in one that
+speaks of spaces or patterns no space. `unicode` and `whitespace` change nothing a model would answer to and are on; the
+others are safe for questions to an assistant, but not where the system prompt makes the user's text its material
+("translate what I say"), and are switched on by rule."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from datetime import date
 
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import persona, professional
+from mitmesh.caching.technical import talks_of_code, talks_of_spaces
 
 LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
@@ -85,7 +87,7 @@ def _tidy(text: str) -> bool:
 
 def _once(text: str, rules: Normalise) -> str:
     """One pass over the prose of a text."""
-    if rules.whitespace:
+    if rules.whitespace and not talks_of_spaces(text):
         text = text.replace("\r\n", "\n")
     if text.count('"') % 2:  # which half is quoted?
         return text
@@ -97,13 +99,20 @@ def _once(text: str, rules: Normalise) -> str:
 
     prose = _PIECES.sub(keep, text)
     plain = rules.rephrases and not _FORM.search(prose)
+    kept = _exact(text, code=plain)
     for name, change in _CHANGES.items():
-        if getattr(rules, name) and (plain or name in _ALWAYS):
+        if getattr(rules, name) and (plain or name in _ALWAYS) and name not in kept:
             prose = change(prose)
     parts = prose.split(_KEPT)
     if len(parts) != len(pieces) + 1 or not prose.strip():
         return text
     return "".join(part + piece for part, piece in zip(parts, [*pieces, ""], strict=True))
+
+
+def _exact(text: str, *, code: bool) -> frozenset[str]:
+    """The rules that a text's words forbid."""
+    spaces = frozenset(["whitespace"]) if talks_of_spaces(text) else frozenset[str]()
+    return spaces | _AS_WRITTEN if code and ("`" in text or talks_of_code(text)) else spaces
 
 
 def _composed(prose: str) -> str:
@@ -116,16 +125,21 @@ def _spaced(prose: str) -> str:
     prose = re.sub(rf"(?<=\S)[ {_WIDE.pattern[1:]}+(?=\S)", " ", prose)
     prose = re.sub(r"[ \u00a0]+(?=\n|\Z)", "", prose)
     prose = re.sub(r"\n{3,}", "\n\n", prose).rstrip("\n").lstrip("\n")
-    return prose if re.search(r"\n[ \t]", prose) or _KEPT in prose else prose.lstrip(" \u00a0")
+    return prose if "\n" in prose or _KEPT in prose else prose.lstrip(" \u00a0")
 
 
-_BOLD = re.compile(r"(?<![\w*/])\*\*(\w(?:[^*_\n]{0,200}\w)?[:.!?]?)\*\*(?![\w*/])")
-_EMPHASIS = re.compile(r"(?<![\w*_/])(\*|__?)(\w[^*_\n]{0,200}\s[^*_\n]{0,200}\w[.!?]?)\1(?![\w*_/])")
+_BOLD = re.compile(
+    r"(?<![\w*/)])(?<![\d=)+-] )\*\*((?=[^\W\d_]{2})\w[^*_\n]{0,200}[^\W_][:.!?]?)\*\*(?![\w*/(]| [\d=(+-])"
+)
+_EMPHASIS = re.compile(
+    r"(?<![\w*_/)])(?<![\d=)+-] )([*_])((?:[^\W\d_]{2,}[ ,'’-]+){1,20}[^\W\d_]{2,}[.!?]?)\1(?![\w*_/(]| [\d=(+-])"
+)
 _HEADING = re.compile(r"(?<![^\n])(?<![^\n]\n)#{1,6} +(?=[A-Z][\w ,:'&/?!.-]{0,120}(?:\n\n|\Z))")
 
 
 def _unmarked(prose: str) -> str:
-    """Without emphasis and headings. A word in *...* may be a pattern, in __...__ a name, a `# line` a comment."""
+    """Without emphasis and headings. Beside a number it may be an operator, one word in *...* may be a pattern, what is
+    in __...__ a name, a `# line` a comment."""
     return _HEADING.sub("", _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", prose)))
 
 
@@ -237,3 +251,5 @@ _CHANGES = {
     "thousands": _ungrouped,
     "spelling": _american,
 }
+_AS_WRITTEN = frozenset(["markdown", "dates", "thousands", "spelling"])
+"""What does nothing in a text that speaks of code."""

@@ -35,8 +35,8 @@ def professional(role: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Without headings', lists', emphasis' and tables' marks. What may be more stays: __init__, `# a comment`, the lines
-    of a diff, `> file`, a pipe that is in no table."""
+    """Without headings', lists', emphasis' and tables' marks. What may be more stays: __init__, `# a comment`, a diff's
+    lines, `> file`, a pipe that is in no table."""
     table = _RULE.sub("", text)
     rest = _STRONG.sub(r"\1", table if _PLUS.search(table) else _LINE_MARKS.sub("", table))
     return rest.replace("|", "\n") if table != text and rest.count("|") > 3 else rest

@@ -7,48 +7,62 @@ from __future__ import annotations
 import re
 from collections.abc import Set
 
-_NAMED = frozenset(
-    "attribute attributes property properties prop props variable variables var vars function functions method methods "
-    "field fields column columns class classes param params parameter parameters arg args argument arguments key keys "
-    "keyword keywords flag flags option options setting settings identifier identifiers constant constants enum enums "
-    "struct structs interface interfaces module modules package packages library libraries namespace namespaces schema "
-    "schemas table tables endpoint endpoints header headers selector selectors tag tags element elements component "
-    "components hook hooks macro macros decorator decorators annotation annotations command commands script scripts "
-    "branch branches file files filename filenames folder folders directory directories path paths operator operators "
-    "alias aliases bucket buckets hostname hostnames username usernames".split()
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_NAMED = _set(
+    "attribute attributes property properties prop props variable variables var vars function functions method "
+    "methods field fields column columns class classes param params parameter parameters arg args argument arguments "
+    "key keys keyword keywords flag flags option options setting settings identifier identifiers constant constants "
+    "enum enums struct structs interface interfaces module modules package packages library libraries namespace "
+    "namespaces schema schemas table tables endpoint endpoints header headers selector selectors tag tags element "
+    "elements component components hook hooks macro macros decorator decorators annotation annotations command "
+    "commands script scripts branch branches file files filename filenames folder folders directory directories path "
+    "paths operator operators alias aliases bucket buckets hostname hostnames username usernames"
 )
 """What bears a name in code."""
-_TALK = re.compile(
-    rf"(?i)\b(?:{'|'.join(sorted(_NAMED))}|classname|css|html|xml|json|yaml|yml|toml|csv|sql|latex|regexp?s?|regexes|patterns?|globs?|"
-    r"wildcards?|match(?:es|ing)?|markdown|asterisks?|underscores?|renam\w*|nam(?:e|es|ed|ing)|call(?:ed)? it|pars(?:e|es|er|ed|ing)|"
-    r"strptime|strftime|cod(?:e|ing)|snippets?|syntax|strings?|literals?|compil\w*|lint\w*|import(?:s|ed)?|grep|sed|awk|bash|"
-    r"shell|python|javascript|typescript|java|kotlin|golang|rust|ruby|php|perl|swift|react|vue|angular|django|flask|rails|"
-    r"pandas|numpy|matplotlib|git|docker|kubectl|npm|pip|api|env|config\w*)\b"
+_TALK = _NAMED | _set(
+    "classname css html xml json yaml yml toml csv sql latex regex regexp regexps regexes pattern patterns glob globs "
+    "wildcard wildcards match matches matching markdown asterisk asterisks underscore underscores name names named "
+    "naming parse parses parser parsed parsing strptime strftime code coding snippet snippets syntax string strings "
+    "literal literals import imports imported grep sed awk bash shell python javascript typescript java kotlin golang "
+    "rust ruby php perl swift react vue angular django flask rails pandas numpy matplotlib git docker kubectl npm pip "
+    "api env"
 )
-_SPACES = re.compile(
-    r"(?i)\b(?:spac(?:e|es|ed|ing)|whitespaces?|blanks?|indent\w*|tabs?|tabulat\w*|regexp?s?|regexes|patterns?|characters?|"
-    r"newlines?|line ?breaks?|align\w*|pad(?:s|ded|ding)?|ascii|diffs?|verbatim|strings?|length)\b"
+_TALK_BEGIN = ("renam", "compil", "lint", "config")
+_SPACES = _set(
+    "space spaces spaced spacing blank blanks tab tabs regex regexp regexps regexes pattern patterns character "
+    "characters pad pads padded padding ascii diff diffs verbatim string strings length"
 )
-_TOOLS = frozenset(
+_SPACES_BEGIN = ("whitespace", "indent", "tabulat", "newline", "linebreak", "align")
+_TOOLS = _set(
     "git docker podman kubectl helm npm yarn pnpm npx pip pipx conda poetry cargo dotnet mvn gradle terraform aws "
-    "gcloud apt brew dnf yum systemctl journalctl svn gh tmux rails artisan flutter adb".split()
+    "gcloud apt brew dnf yum systemctl journalctl svn gh tmux rails artisan flutter adb"
 )
 """Programs; the next word may be a command of theirs."""
 _BESIDE = _NAMED | _TOOLS
 _QUALITIES = frozenset(["variable", "constant", "key"])
-_ARTICLES = frozenset("a an the this that my your our its no each every of in".split())
+_ARTICLES = _set("a an the this that my your our its no each every of in")
 """`handling variable traffic` names nothing, `the colour variable` does."""
+_LOWER = re.compile(r"[a-z]+")
 _WORDS = re.compile(r"([^\w'’-]*)([\w'’-]+)")
 
 
 def talks_of_code(text: str) -> bool:
     """Are there words that are said of code, of its names, or of texts as patterns and data?"""
-    return bool(_TALK.search(text))
+    return _speaks(text, _TALK, _TALK_BEGIN)
 
 
 def talks_of_spaces(text: str) -> bool:
     """May a space more or less be what the text is about?"""
-    return bool(_SPACES.search(text))
+    return _speaks(text, _SPACES, _SPACES_BEGIN)
+
+
+def _speaks(text: str, words: Set[str], begin: tuple[str, ...]) -> bool:
+    found = set(_LOWER.findall(text.lower()))
+    return not found.isdisjoint(words) or any(each.startswith(begin) for each in found)
 
 
 def named(text: str, known: Set[str]) -> frozenset[str]:

@@ -6,18 +6,23 @@ import re
 
 from mitmesh.caching.spelling import AMERICAN
 
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
 _UNIT = re.compile(
     r"(?<![A-Za-z])(?:[kKMGTPmµ]i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
 )
 _LETTER = re.compile(r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’])")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
-_CAPITAL = frozenset(
-    "polish turkey china march august bill mark rose grace apple amazon windows word teams target mercury jersey guinea "
-    "chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest".split()
+_CAPITAL = _set(
+    "polish turkey china march august bill mark rose grace apple amazon windows word teams target mercury jersey "
+    "guinea chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest"
 )
 """Another thing with a capital."""
-_SHOUTED = frozenset("us it who aids or in me am so as is be for and not if on at to do".split())
+_SHOUTED = _set("us it who aids or in me am so as is be for and not if on at to do")
 """Another thing in capitals alone: IT, AND."""
 _ASKS = re.compile(
     r"(?i)\b(?:wh\w+|how|is|are|was|were|do|does|did|can|could|may|might|shall|should|will|would|must|have|has|had|am|"
@@ -28,7 +33,9 @@ _TWO_WAYS = frozenset(AMERICAN) | frozenset(AMERICAN.values())
 
 def units(prose: str) -> list[str]:
     """Of data, power and frequency: their capitals are factors, and bits or bytes."""
-    return [] if prose[1:].islower() else sorted(set(_UNIT.findall(prose)))
+    if prose[1:].islower():
+        return []
+    return sorted({each for each in _UNIT.findall(prose) if not each.islower()})
 
 
 def letters(prose: str) -> list[str]:
