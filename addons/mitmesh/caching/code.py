@@ -8,6 +8,7 @@ import io
 import re
 import tokenize
 import warnings
+from contextlib import suppress
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -18,10 +19,11 @@ _AS_WRITTEN = frozenset([tokenize.COMMENT, tokenize.NUMBER, tokenize.STRING, tok
 _NAME = re.compile(r"[^\W\d]\w*")
 _FENCE = re.compile(r"```([\w+#.-]*)[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`([^`\n]{1,500})`(?!`)")
-_NAMING = re.compile(
-    r"(?i)\b(?:renam|nam(?:e|ing)|param|arg(?:s|ument)|variab|readab|styl|lint|pep|clean|document|docstring|comment)"
+_FORM = re.compile(
+    r"(?i)\b(?:renam|nam(?:e|ing)|param|arg(?:s|ument)|variab|readab|styl|lint|pep|clean|document|docstring|comment|format|"
+    r"check|valid|syntax|spac|whitespace|indent|line|flake|ruff|black)"
 )
-"""What is asked about the names themselves."""
+"""What is asked about the code as it is written."""
 _PYTHON = re.compile(r"(?m)\b((?:async )?def \w+\([^\n]*|class \w+[(:][^\n]*|lambda [\w, ]*:[^\n]*)")
 
 
@@ -43,7 +45,7 @@ def split(text: str) -> tuple[str, list[str], list[str]]:
     text = _FENCE.sub(fenced, text)
     text = _INLINE.sub(inline, text)
     text = _PYTHON.sub(inline, text)
-    spoken = None if _NAMING.search(text) else frozenset(_NAME.findall(text))
+    spoken = None if _FORM.search(text) else frozenset(_NAME.findall(text))
     return text, [canonical(each, spoken) for each in pieces], languages
 
 
@@ -53,24 +55,24 @@ def unfenced(text: str) -> str:
 
 
 def canonical(code: str, spoken: frozenset[str] | None = frozenset()) -> str:
-    """Python as its syntax tree with parameters numbered, and its comments, numbers and texts as written; what does not
-    parse keeps each line and its indentation. Parameters that are `spoken` of keep their names; None: all do."""
+    """A Python function as its syntax tree with parameters numbered, and its comments, numbers and texts as written.
+    Parameters that are `spoken` of keep their names. All else, and with None all, is each line with its indentation."""
     code = code.strip("\n").rstrip()
-    try:
-        with warnings.catch_warnings():  # the compiler's own would quote
-            warnings.simplefilter("ignore")
-            tree = ast.parse(code)
-        written = [
-            each.string for each in tokenize.generate_tokens(io.StringIO(code).readline) if each.type in _AS_WRITTEN
-        ]
-        if spoken is not None:
-            spoken = spoken.union(*(_NAME.findall(each) for each in written))
-            found = [each for each in ast.walk(tree) if isinstance(each, _FUNCTION)]
-            for node in found[:FUNCTIONS]:
-                _number(node, spoken)
-        return "\n".join([ast.dump(tree), *written])
-    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
-        return "\n".join(line.rstrip() for line in code.splitlines())
+    if spoken is not None and _PYTHON.search(code):
+        with suppress(SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
+            return _tree(code, spoken)
+    return "\n".join(line.rstrip() for line in code.splitlines())
+
+
+def _tree(code: str, spoken: frozenset[str]) -> str:
+    with warnings.catch_warnings():  # the compiler's own would quote
+        warnings.simplefilter("ignore")
+        tree = ast.parse(code)
+    written = [each.string for each in tokenize.generate_tokens(io.StringIO(code).readline) if each.type in _AS_WRITTEN]
+    spoken = spoken.union(*(_NAME.findall(each) for each in written))
+    for node in [each for each in ast.walk(tree) if isinstance(each, _FUNCTION)][:FUNCTIONS]:
+        _number(node, spoken)
+    return "\n".join([ast.dump(tree), *written])
 
 
 def _number(function: Function, spoken: frozenset[str]) -> None:

@@ -76,6 +76,8 @@ def forbidden(a: Reading, b: Reading) -> str:
     for why, check in (
         ("spelling", _spelt),
         ("identifiers", _renamed),
+        ("wording", _worded),
+        ("case", _cased),
         ("question", _question),
         ("persons", _persons),
         ("antonyms", _opposed),
@@ -104,6 +106,19 @@ def _spelt(a: Reading, b: Reading) -> bool:
 def _renamed(a: Reading, b: Reading) -> bool:
     """A likely name of one that the other has not just so: the `remove` method is not the `delete` method."""
     return not (a.named <= b.written and b.named <= a.written)
+
+
+def _worded(a: Reading, b: Reading) -> bool:
+    """A word exchanged for another that means the same, where words are asked about."""
+    return a.wording != b.wording
+
+
+def _cased(a: Reading, b: Reading) -> bool:
+    """CO and Co; all small is careless."""
+    return any(
+        each.capitalize() in other.written and each not in other.written
+        for one, other in ((a, b), (b, a)) for each in one.written if len(each) > 1 and each.isupper()
+    )  # fmt: skip
 
 
 def _known(names: frozenset[str], other: Reading) -> bool:

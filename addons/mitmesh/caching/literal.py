@@ -37,21 +37,29 @@ _GREETINGS = frozenset(["hi", "hello", "hey", "thanks", "please", "sorry"])
 
 
 def lines(text: str) -> list[str]:
-    """Of a text of several lines those from the first that looks like code to the last, as they are but for what ends
-    them. A Python function that begins a line is left to code.py, unless more lines belong to it."""
-    every = [line.rstrip() for line in text.strip("\n").splitlines() if line.strip()]
+    """Of a text of several lines those from the first that looks like code to the last, and what else is in their
+    paragraphs but for the text's first line; without spaces at their ends. A Python function that begins a line is left
+    to code.py, unless more lines belong to it."""
+    every = [line.rstrip() for line in text.strip("\n").splitlines()]
     if len(every) < 2:
         return []
     table = bool(_TABLE.search(text))
     marked = [n for n, line in enumerate(every) if _CODE_LINE.match(line) and not (table and line[0] == "|")]
-    if not any(line[0] in " \t" for line in every):
+    if not any(line[:1] in (" ", "\t") for line in every):
         marked = [n for n in marked if not _DEFINED.match(every[n])]
-    return every[marked[0] : marked[-1] + 1] if marked else []
+    if not marked:
+        return []
+    first, last = marked[0], marked[-1]
+    while first > 1 and every[first - 1]:
+        first -= 1
+    while last + 1 < len(every) and every[last + 1]:
+        last += 1
+    return [line for line in every[first : last + 1] if line]
 
 
 def pieces(prose: str) -> list[str]:
-    """All in a line that is no word, number or punctuation, in order of its first place; of a lone symbol its neighbours
-    too. Without the punctuation that ends a sentence."""
+    """All in a line that is no word, number or punctuation, in order of its first place; of a lone symbol also what is
+    beside it. Without the punctuation that ends a sentence."""
     if _PLAIN.match(prose) and not _SQL.search(prose):
         return []
     found: list[str] = []
@@ -67,7 +75,7 @@ def pieces(prose: str) -> list[str]:
         found += (
             " ".join(words[max(0, n - 1) : n + 2])
             for n, piece in enumerate(words)
-            if not any(map(str.isalnum, piece)) and not _is_prose(piece, n, words)
+            if piece.isascii() and not any(map(str.isalnum, piece)) and not _is_prose(piece, n, words)
         )
     return list(dict.fromkeys(found))
 

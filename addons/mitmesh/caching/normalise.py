@@ -1,10 +1,10 @@
 """One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here.
 
 Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form
-(translate, spell, count ...). In one that speaks of code, names or patterns no word, mark or number changes, in one that
-speaks of spaces or patterns no space. `unicode` and `whitespace` change nothing a model would answer to and are on; the
-others are safe for questions to an assistant, but not where the system prompt makes the user's text its material
-("translate what I say"), and are switched on by rule."""
+(translate, spell, count ...). In one that speaks of code, names or patterns no word, mark or number changes, in one
+that speaks of spaces or patterns no space. `unicode` and `whitespace` change nothing a model would answer to and are
+on; the others are safe for questions to an assistant, but not where the system prompt makes the user's text its
+material ("translate what I say"), and are switched on by rule."""
 
 from __future__ import annotations
 

@@ -199,6 +199,8 @@ _CAN = frozenset(
         "must",
     ]
 )
+_ASKING = frozenset(["tell", "explain", "describe", "show", "give", "know", "say", "mean", "means", "meaning"])
+_BETWEEN = frozenset(["and", "or", "vs", "versus", "than", "to", "with", "from"])
 _QUESTIONS = frozenset(["why", "when", "where", "who", "whom", "whose", "which", "how"])
 
 
@@ -220,6 +222,7 @@ class Reading:
     two_ways: tuple[str, ...]  # words that are also spelt otherwise, in order
     named: frozenset[str]  # likely names in code, as written
     written: frozenset[str]  # every word, as written and in lower case
+    wording: tuple[str, ...]  # what words it has, where words are what it is about
 
 
 @lru_cache(maxsize=4096)
@@ -251,6 +254,7 @@ def read(text: str) -> Reading | None:
     bare = _APPROACH.sub(" ", bare)
     words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
     two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
+    wording = _wording(plainly, words)
     words += [_mark(piece).strip() for piece in pieces]
     tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
     content = tuple(
@@ -268,7 +272,7 @@ def read(text: str) -> Reading | None:
         "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
-        "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
+        "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
         "asked": written.asked(plainly),
     }  # fmt: skip
@@ -279,8 +283,20 @@ def read(text: str) -> Reading | None:
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
         bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, FUNCTION | NAMES),
-        frozenset((*_WORD.findall(prose), *words)),
+        frozenset((*_WORD.findall(prose), *words)), wording,
     )  # fmt: skip
+
+
+def _wording(prose: str, words: list[str]) -> tuple[str, ...]:
+    """The words that are not to be exchanged: all in order where a text speaks of words, or has two beside each other
+    that mean the same (quick or fast)."""
+    compared = any(
+        between in _BETWEEN and one != other and canonical(one) == canonical(other)
+        for one, between, other in zip(words, words[1:], words[2:], strict=False)
+    )
+    if not compared and not technical.talks_of_words(prose):
+        return ()
+    return tuple(each for each in words if each not in FUNCTION and each not in _ASKING)
 
 
 def _mark(value: str) -> str:
@@ -329,7 +345,7 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
         low = unit.lower()
         known = _UNITS.get(low) or _UNITS.get(stem(low), "")
         short = low in _SPACED or (0 < len(unit) <= 4 and not match["unit"].startswith(" "))
-        value = (match["sign"] or "") + _value(match["digits"])
+        value = (match["sign"] or "") + _value(match["digits"], measured=bool(match["money"] or known or short))
         if known or unit.startswith(("%", "°")) or short:
             kind, rest = known or (unit if len(unit) <= 2 else low), ""
         else:
@@ -343,12 +359,13 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
     return found, bare
 
 
-def _value(digits: str) -> str:
-    """1,000 is 1000, 2.0 is 2; what is no plain number (a date, a time, a version) stays as it is."""
+def _value(digits: str, *, measured: bool) -> str:
+    """1,000 is 1000, and 2.0 is 2 where something is measured; what is no plain number (a date, a time, a version)
+    stays as it is."""
     digits = digits.rstrip(".,:/")
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
-    if re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
+    if measured and re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
         digits = digits.rstrip("0").rstrip(".") if digits.endswith((".0", "00")) else digits
     return digits
 

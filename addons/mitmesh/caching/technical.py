@@ -37,12 +37,29 @@ _SPACES = _set(
     "characters pad pads padded padding ascii diff diffs verbatim string strings length"
 )
 _SPACES_BEGIN = ("whitespace", "indent", "tabulat", "newline", "linebreak", "align")
+_WORDING = _set(
+    "word words mean means meaning noun nouns verb verbs adverb adverbs adjective adjectives plural singular tense "
+    "letters syllable syllables prefix suffix idiom idioms phrase phrases term terms definition define english french german "
+    "spanish italian portuguese dutch latin greek russian chinese japanese korean arabic polish"
+)
+_WORDING_BEGIN = (
+    "rhym",
+    "synonym",
+    "antonym",
+    "spell",
+    "spelt",
+    "translat",
+    "pronounc",
+    "etymolog",
+    "grammar",
+    "anagram",
+)
 _TOOLS = _set(
     "git docker podman kubectl helm npm yarn pnpm npx pip pipx conda poetry cargo dotnet mvn gradle terraform aws "
     "gcloud apt brew dnf yum systemctl journalctl svn gh tmux rails artisan flutter adb"
 )
 """Programs; the next word may be a command of theirs."""
-_BESIDE = _NAMED | _TOOLS
+_BESIDE = _NAMED | _TOOLS | _set("named called titled")
 _QUALITIES = frozenset(["variable", "constant", "key"])
 _ARTICLES = _set("a an the this that my your our its no each every of in")
 """`handling variable traffic` names nothing, `the colour variable` does."""
@@ -58,6 +75,11 @@ def talks_of_code(text: str) -> bool:
 def talks_of_spaces(text: str) -> bool:
     """May a space more or less be what the text is about?"""
     return _speaks(text, _SPACES, _SPACES_BEGIN)
+
+
+def talks_of_words(text: str) -> bool:
+    """May the words be what the text is about, so that no other will do, however alike?"""
+    return _speaks(text, _WORDING, _WORDING_BEGIN)
 
 
 def _speaks(text: str, words: Set[str], begin: tuple[str, ...]) -> bool:
@@ -83,4 +105,4 @@ def named(text: str, known: Set[str]) -> frozenset[str]:
             found.add(words[n - 1][1])
     if words[0][1] in found:
         found = found - {words[0][1]} | {lower[0]}
-    return frozenset(each for each in found if each.lower() not in known and each.lower() not in _NAMED)
+    return frozenset(each for each in found if each.lower() not in known and each not in _NAMED)

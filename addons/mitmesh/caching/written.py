@@ -14,6 +14,7 @@ def _set(words: str) -> frozenset[str]:
 _UNIT = re.compile(
     r"(?<![A-Za-z])(?:[kKMGTPmµ]i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
 )
+_AFTER_NUMBER = re.compile(r"\d\s?([A-Za-zµ]{1,4})(?![A-Za-z])")
 _LETTER = re.compile(r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’])")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
@@ -25,17 +26,20 @@ _CAPITAL = _set(
 _SHOUTED = _set("us it who aids or in me am so as is be for and not if on at to do")
 """Another thing in capitals alone: IT, AND."""
 _ASKS = re.compile(
-    r"(?i)\b(?:wh\w+|how|is|are|was|were|do|does|did|can|could|may|might|shall|should|will|would|must|have|has|had|am|"
-    r"isn't|aren't|don't|doesn't|didn't|can't|won't|couldn't|shouldn't|wouldn't|any|i)\b"
+    r"(?i)\b(?:what|when|where|who|whom|whose|which|why|how)\b|\b(?:is|are|was|were|do|does|did|can|could|may|might|shall|"
+    r"should|will|would|must|have|has|had|am|isn't|aren't|don't|doesn't|didn't|can't|won't|couldn't|shouldn't|"
+    r"wouldn't) "
+    r"(?:i|you|we|he|she|it|they|there|the|an?|my|your|our|his|her|its|their|this|that|these|those|any|some|one)\b"
+    r"|(?:\A|[,.;:!?\n])\s*(?:is|are|was|were|do|does|did|can|could|may|might|should|will|would|must|have|has|had|any)\b"
 )
 _TWO_WAYS = frozenset(AMERICAN) | frozenset(AMERICAN.values())
 
 
 def units(prose: str) -> list[str]:
-    """Of data, power and frequency: their capitals are factors, and bits or bytes."""
+    """With capitals, which are factors (mW, MW), bits or bytes, or another unit (nm, NM)."""
     if prose[1:].islower():
         return []
-    return sorted({each for each in _UNIT.findall(prose) if not each.islower()})
+    return sorted({each for each in (*_UNIT.findall(prose), *_AFTER_NUMBER.findall(prose)) if not each.islower()})
 
 
 def letters(prose: str) -> list[str]:
