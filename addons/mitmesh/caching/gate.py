@@ -117,7 +117,7 @@ def _cased(a: Reading, b: Reading) -> bool:
     """CO and Co; all small is careless."""
     return any(
         each.capitalize() in other.written and each not in other.written
-        for one, other in ((a, b), (b, a)) for each in one.written if len(each) > 1 and each.isupper()
+        for one, other in ((a, b), (b, a)) for each in one.shouted
     )  # fmt: skip
 
 

@@ -200,6 +200,7 @@ _CAN = frozenset(
     ]
 )
 _ASKING = frozenset(["tell", "explain", "describe", "show", "give", "know", "say", "mean", "means", "meaning"])
+_UNNAMED = FUNCTION | NAMES
 _BETWEEN = frozenset(["and", "or", "vs", "versus", "than", "to", "with", "from"])
 _QUESTIONS = frozenset(["why", "when", "where", "who", "whom", "whose", "which", "how"])
 
@@ -222,6 +223,7 @@ class Reading:
     two_ways: tuple[str, ...]  # words that are also spelt otherwise, in order
     named: frozenset[str]  # likely names in code, as written
     written: frozenset[str]  # every word, as written and in lower case
+    shouted: frozenset[str]  # words in capitals
     wording: tuple[str, ...]  # what words it has, where words are what it is about
 
 
@@ -252,9 +254,10 @@ def read(text: str) -> Reading | None:
     bare = _IDENTIFIER.sub(named, prose)
     numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
     bare = _APPROACH.sub(" ", bare)
-    words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
+    raw = _WORD.findall(bare)
+    words = [word for found in raw for word in _parts(found.lower())]
     two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
-    wording = _wording(plainly, words)
+    wording = _wording(words)
     words += [_mark(piece).strip() for piece in pieces]
     tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
     content = tuple(
@@ -282,19 +285,19 @@ def read(text: str) -> Reading | None:
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
-        bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, FUNCTION | NAMES),
-        frozenset((*_WORD.findall(prose), *words)), wording,
+        bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
+        frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
     )  # fmt: skip
 
 
-def _wording(prose: str, words: list[str]) -> tuple[str, ...]:
+def _wording(words: list[str]) -> tuple[str, ...]:
     """The words that are not to be exchanged: all in order where a text speaks of words, or has two beside each other
     that mean the same (quick or fast)."""
     compared = any(
         between in _BETWEEN and one != other and canonical(one) == canonical(other)
         for one, between, other in zip(words, words[1:], words[2:], strict=False)
     )
-    if not compared and not technical.talks_of_words(prose):
+    if not compared and not technical.talks_of_words(words):
         return ()
     return tuple(each for each in words if each not in FUNCTION and each not in _ASKING)
 

@@ -5,7 +5,7 @@ Shared by layer 1 (normalise.py) and layer 2 (gate.py). When in doubt, it does."
 from __future__ import annotations
 
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Set
 
 
 def _set(words: str) -> frozenset[str]:
@@ -38,9 +38,10 @@ _SPACES = _set(
 )
 _SPACES_BEGIN = ("whitespace", "indent", "tabulat", "newline", "linebreak", "align")
 _WORDING = _set(
-    "word words mean means meaning noun nouns verb verbs adverb adverbs adjective adjectives plural singular tense "
-    "letters syllable syllables prefix suffix idiom idioms phrase phrases term terms definition define english french german "
-    "spanish italian portuguese dutch latin greek russian chinese japanese korean arabic polish"
+    "word words mean means meaning noun nouns verb verbs adverb adverbs adjective adjectives plural singular "
+    "tense letters syllable syllables prefix suffix idiom idioms phrase phrases term terms definition define "
+    "english french german spanish italian portuguese dutch latin greek russian chinese japanese korean arabic "
+    "polish"
 )
 _WORDING_BEGIN = (
     "rhym",
@@ -77,22 +78,28 @@ def talks_of_spaces(text: str) -> bool:
     return _speaks(text, _SPACES, _SPACES_BEGIN)
 
 
-def talks_of_words(text: str) -> bool:
-    """May the words be what the text is about, so that no other will do, however alike?"""
-    return _speaks(text, _WORDING, _WORDING_BEGIN)
+def talks_of_words(words: Iterable[str]) -> bool:
+    """May these (in lower case) be what their text is about, so that no other will do, however alike?"""
+    return _speak(set(words), _WORDING, _WORDING_BEGIN)
 
 
 def _speaks(text: str, words: Set[str], begin: tuple[str, ...]) -> bool:
-    found = set(_LOWER.findall(text.lower()))
+    return _speak(set(_LOWER.findall(text.lower())), words, begin)
+
+
+def _speak(found: set[str], words: Set[str], begin: tuple[str, ...]) -> bool:
     return not found.isdisjoint(words) or any(each.startswith(begin) for each in found)
 
 
-def named(text: str, known: Set[str]) -> frozenset[str]:
-    """Likely names, as written: the words right beside `attribute`, `table` and their like, and after a program's. Not
-    those of `known` (in lower case), which name nothing; the text's first word without its capital."""
+def named(text: str, its_words: Iterable[str], known: Set[str]) -> frozenset[str]:
+    """Likely names, as written: the words right beside `attribute`, `table` and their like, and after a program's, of a
+    text with `its_words` in lower case. Not those of `known` (in lower case), which name nothing; the text's first word
+    without its capital."""
+    if _BESIDE.isdisjoint(its_words):
+        return frozenset()
     words = _WORDS.findall(text)
     lower = [word.lower() for _, word in words]
-    if _BESIDE.isdisjoint(lower):
+    if not words:
         return frozenset()
     found: set[str] = set()
     for n in range(1, len(words)):
