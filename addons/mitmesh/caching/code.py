@@ -12,6 +12,8 @@ from contextlib import suppress
 
 type Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
+HERE = "\ue001"
+"""Stands where a piece of code was in a line."""
 FUNCTIONS = 20
 """Whose parameters are numbered; those of more keep their names."""
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -40,7 +42,7 @@ def split(text: str) -> tuple[str, list[str], list[str]]:
 
     def inline(found: re.Match[str]) -> str:
         pieces.append(found[1])
-        return " "
+        return HERE
 
     text = _FENCE.sub(fenced, text)
     text = _INLINE.sub(inline, text)

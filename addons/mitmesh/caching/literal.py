@@ -6,6 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from mitmesh.caching.code import HERE
+
 _CODE_LINE = re.compile(
     r"[ \t]+\S|[^\n]*(?:[{}\[\]=;\\|~^\t`]|\w\()|[+-]\S|@@|\.?/|[$>%+] |[a-z_][\w.-]*:(?:\s|$)|"
     r"(?:if|elif|else|for|while|try|except|finally|with|case|switch|do|return|import|from|begin|end|then|fi|done|esac|"
@@ -19,12 +21,13 @@ _SQL = re.compile(
 _OPEN = re.compile(r"(?<=\w)[(\[]|[{\[]|<(?=[a-zA-Z/!])")
 _CLOSES = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _SPACE = re.compile(r"\s")
-_ENDS = re.compile(r"(?<=\w)[.,:?!]+$|(?<=[)\]}\"'>/_])[.,:?!]+$")
+_ENDS = re.compile(r"(?<=[\w)\]}\"'>/]|[^\x00-\x7f])[.,:?!]+$")
 _PROSE = re.compile(
     r"(?!(?:\w-)+\w$)[^\W\d_]+(?:['’.-][^\W\d_]+)*['’]?"  # a word, e.g. and U.S. too; O-O is none
+    rf"|{HERE}(?:'?s)?"
     r"|(?:and/or|either/or|(?:he|him|his)/hers?|s?he/he|yes/no|pros/cons|input/output)"
     r"|[-−]?[$€£¥]?\d[\d.,:/]*(?:%|°?[A-Za-zµ]{1,2}|°|[a-zµ]{3,4})?(?:-[a-z]+)*"  # a number with its unit
-    r"|[–—…,]|\.{3}"
+    r"|[–—…,]"
 )
 _PLAIN = re.compile(
     r"(?:[A-Za-z]+(?:['-][A-Za-z]{2,})*(?:[,.?!]*\s+(?=[A-Z])|[,.]*(?:\s+|\Z)))*(?:[A-Za-z]+[?!]+\s*)?\Z"
@@ -71,7 +74,7 @@ def pieces(prose: str) -> list[str]:
     for line in _SQL.sub(lambda sql: take(sql[0]), _MORE.sub("", prose)).splitlines():
         rest = _expressions(line, take)
         words = rest.split()
-        found += (_ENDS.sub("", piece) for n, piece in enumerate(words) if not _is_prose(piece, n, words))
+        found += (_ended(piece, n, words) for n, piece in enumerate(words) if not _is_prose(piece, n, words))
         found += (
             " ".join(words[max(0, n - 1) : n + 2])
             for n, piece in enumerate(words)
@@ -99,12 +102,20 @@ def _expressions(line: str, take: Callable[[str], str]) -> str:
     return "".join([*left, line[at:]])
 
 
+def _goes_on(place: int, words: list[str]) -> bool:
+    """Does the sentence go on after this word, so that a mark of question or exclamation belongs to it?"""
+    return place + 1 < len(words) and words[place + 1][0].islower()
+
+
+def _ended(piece: str, place: int, words: list[str]) -> str:
+    return piece if piece[-1] in "?!" and _goes_on(place, words) else _ENDS.sub("", piece)
+
+
 def _is_prose(piece: str, place: int, words: list[str]) -> bool:
     """A word, a number, or punctuation: with a mark of question or exclamation only where a sentence may end."""
     core = piece.lstrip("(\"'“‘«").rstrip(")\"'”’»").rstrip(".,:;?!").rstrip(")\"'”’»")
-    following = words[place + 1] if place + 1 < len(words) else ""
     if piece in ("?", "!"):
-        return not following
-    if piece[-1] in "?!" and following[:1].islower() and core.lower() not in _GREETINGS:
+        return place + 1 == len(words)
+    if piece[-1] in "?!" and _goes_on(place, words) and core.lower() not in _GREETINGS:
         return False
     return bool(_PROSE.fullmatch(core))

@@ -13,10 +13,13 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date
 
+from mitmesh.caching.literal import lines, pieces
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import persona, professional
-from mitmesh.caching.technical import talks_of_code, talks_of_spaces
+from mitmesh.caching.technical import talks_of_code, talks_of_spaces, talks_of_words
 
+VERSION = 2
+"""One more whenever some text comes out otherwise: answers kept before are then asked for anew."""
 LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
 _PASSES = 6
@@ -232,13 +235,21 @@ _SENTENCE = re.compile(r"(?:\A|[.!?]\s|\n)\s{0,20}\Z")
 
 
 def _american(prose: str) -> str:
-    """American spelling of everyday words; with a capital inside a sentence it may be a name."""
+    """American spelling of everyday words; with a capital inside a sentence it may be a name, and so may any word of a
+    text with code in it. Not of a text about words, nor where a word stands in both spellings."""
+    if talks_of_words(prose) or pieces(prose) or lines(prose) or _both(prose):
+        return prose
 
     def word(found: re.Match[str]) -> str:
         begins = found.start() == 0 or _SENTENCE.search(prose[max(0, found.start() - 20) : found.start()])
         return american(found[0]) if found[0].islower() or begins else found[0]
 
     return _WORD.sub(word, prose)
+
+
+def _both(prose: str) -> bool:
+    words = set(re.findall(r"[a-z]+", prose.lower()))
+    return any(american(each) != each and american(each) in words for each in words)
 
 
 _CHANGES = {

@@ -238,7 +238,7 @@ def read(text: str) -> Reading | None:
     lines = literal.lines(code.unfenced(rest))
     frame = " ".join(found[0] for found in FRAME.finditer(prose))
     quoted = [(found[0][0], next(filter(None, found.groups()), "")) for found in _QUOTED.finditer(prose)]
-    prose = plain(_QUOTED.sub(lambda found: _mark(found[0][1:-1]), prose))
+    prose = plain(_QUOTED.sub(lambda found: _mark(found[0][1:-1]).strip(), prose))
     placeholders, prose = _placeholders(prose)
     literals = literal.pieces(prose)
     exact = bool(pieces or lines or literals or any(_SYMBOLIC.search(each) for _, each in quoted))
@@ -297,14 +297,14 @@ def _wording(words: list[str]) -> tuple[str, ...]:
         between in _BETWEEN and one != other and canonical(one) == canonical(other)
         for one, between, other in zip(words, words[1:], words[2:], strict=False)
     )
-    if not compared and not technical.talks_of_words(words):
+    if not compared and not technical.are_words_about_words(words):
         return ()
     return tuple(each for each in words if each not in FUNCTION and each not in _ASKING)
 
 
 def _mark(value: str) -> str:
     """A word of letters that stands for what is compared as a fact, so that its place among the words counts too."""
-    return " qz" + zlib.crc32(value.encode()).to_bytes(4, "big").hex().translate(_LETTERS) + " "
+    return f" {technical.MARK}" + zlib.crc32(value.encode()).to_bytes(4, "big").hex().translate(_LETTERS) + " "
 
 
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -336,7 +336,7 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
     found = _PLACEHOLDER.findall(prose)
     known: dict[tuple[str, str], int] = {}
     sequence = [(kind, known.setdefault((kind, n), len(known))) for kind, n in found]
-    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}"), prose)
+    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}").strip(), prose)
 
 
 def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:

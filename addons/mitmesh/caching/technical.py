@@ -24,12 +24,12 @@ _NAMED = _set(
 )
 """What bears a name in code."""
 _TALK = _NAMED | _set(
-    "classname css html xml json yaml yml toml csv sql latex regex regexp regexps regexes pattern patterns glob globs "
-    "wildcard wildcards match matches matching markdown asterisk asterisks underscore underscores name names named "
-    "naming parse parses parser parsed parsing strptime strftime code coding snippet snippets syntax string strings "
-    "literal literals import imports imported grep sed awk bash shell python javascript typescript java kotlin golang "
-    "rust ruby php perl swift react vue angular django flask rails pandas numpy matplotlib git docker kubectl npm pip "
-    "api env"
+    "classname css html xml json yaml yml toml csv sql latex regex regexp regexps regexes pattern patterns glob "
+    "globs wildcard wildcards match matches matching markdown asterisk asterisks underscore underscores name "
+    "names named naming parse parses parser parsed parsing strptime strftime code coding snippet snippets syntax "
+    "string strings literal literals import imports imported grep sed awk bash shell python javascript typescript "
+    "java kotlin golang rust ruby php perl swift react vue angular django flask rails pandas numpy matplotlib git "
+    "docker kubectl npm pip api env repo repos repository repositories diff diffs"
 )
 _TALK_BEGIN = ("renam", "compil", "lint", "config")
 _SPACES = _set(
@@ -41,19 +41,11 @@ _WORDING = _set(
     "word words mean means meaning noun nouns verb verbs adverb adverbs adjective adjectives plural singular "
     "tense letters syllable syllables prefix suffix idiom idioms phrase phrases term terms definition define "
     "english french german spanish italian portuguese dutch latin greek russian chinese japanese korean arabic "
-    "polish"
+    "polish backwards reverse reversed domain domains"
 )
 _WORDING_BEGIN = (
-    "rhym",
-    "synonym",
-    "antonym",
-    "spell",
-    "spelt",
-    "translat",
-    "pronounc",
-    "etymolog",
-    "grammar",
-    "anagram",
+    *("rhym", "synonym", "antonym", "spell", "spelt", "translat", "pronounc", "etymolog", "grammar", "anagram"),
+    *("acrost", "alphabet", "hashtag", "scrabble", "crossword", "hangman"),
 )
 _TOOLS = _set(
     "git docker podman kubectl helm npm yarn pnpm npx pip pipx conda poetry cargo dotnet mvn gradle terraform aws "
@@ -64,6 +56,8 @@ _BESIDE = _NAMED | _TOOLS | _set("named called titled")
 _QUALITIES = frozenset(["variable", "constant", "key"])
 _ARTICLES = _set("a an the this that my your our its no each every of in")
 """`handling variable traffic` names nothing, `the colour variable` does."""
+MARK = "qz"
+"""Begins a word that stands for what is compared as a fact; it has its name already: `the f function acts`."""
 _LOWER = re.compile(r"[a-z]+")
 _WORDS = re.compile(r"([^\w'’-]*)([\w'’-]+)")
 
@@ -78,8 +72,13 @@ def talks_of_spaces(text: str) -> bool:
     return _speaks(text, _SPACES, _SPACES_BEGIN)
 
 
-def talks_of_words(words: Iterable[str]) -> bool:
-    """May these (in lower case) be what their text is about, so that no other will do, however alike?"""
+def talks_of_words(text: str) -> bool:
+    """May the words be what the text is about, so that no other will do, however alike?"""
+    return _speaks(text, _WORDING, _WORDING_BEGIN)
+
+
+def are_words_about_words(words: Iterable[str]) -> bool:
+    """The same of a text's words, in lower case."""
     return _speak(set(words), _WORDING, _WORDING_BEGIN)
 
 
@@ -106,7 +105,7 @@ def named(text: str, its_words: Iterable[str], known: Set[str]) -> frozenset[str
         (gap, word), before = words[n], lower[n - 2] if n > 1 else "the"
         if gap != " " or (lower[n] in _QUALITIES and before not in _ARTICLES):
             continue
-        if lower[n - 1] in _BESIDE:
+        if lower[n - 1] in _BESIDE and not (n > 1 and (words[n - 1][0] != " " or lower[n - 2].startswith(MARK))):
             found.add(word)
         if lower[n] in _NAMED:
             found.add(words[n - 1][1])

@@ -15,7 +15,7 @@ _UNIT = re.compile(
     r"(?<![A-Za-z])(?:[kKMGTPmµ]i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
 )
 _AFTER_NUMBER = re.compile(r"\d\s?([A-Za-zµ]{1,4})(?![A-Za-z])")
-_LETTER = re.compile(r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’])")
+_LETTER = re.compile(r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’-])")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
 _CAPITAL = _set(
@@ -55,11 +55,11 @@ def capitals(prose: str) -> list[str]:
     capital = [each for each in every if each[0][0].isupper()]
     if len(capital) * 5 > len(every) * 3:
         return []
-    return sorted(
+    return sorted({
         each[0].lower() for each in capital
         if (each[0].lower() in _SHOUTED and each[0].isupper() and len(each[0]) > 1)
         or (each[0].lower() in _CAPITAL and not _BEGINS.search(prose, max(0, each.start() - 5), each.start()))
-    )  # fmt: skip
+    })  # fmt: skip
 
 
 def asked(prose: str) -> bool:
