@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mitmesh.caching.lexicon import DIRECTED, FUNCTION, LIGHT, OPPOSITES, PREPOSITIONS
+from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
@@ -67,8 +67,10 @@ def forbidden(a: Reading, b: Reading) -> str:
     for kind, value in a.facts.items():
         if value != b.facts[kind]:
             return kind
-    if a.frame and b.frame and (a.frame ^ b.frame) - LIGHT:
+    if _headed(a, b) or _headed(b, a):
         return "heading"
+    if _shuffled(a, b):
+        return "lines"
     if _role(a, b):
         return "persona"
     if not (_known(a.names, b) and _known(b.names, a)):
@@ -90,6 +92,20 @@ def forbidden(a: Reading, b: Reading) -> str:
     if _exchanged(a, b):
         return "exchanged"
     return "qualified" if _qualified(a, b) else ""
+
+
+def _headed(a: Reading, b: Reading) -> bool:
+    """Says a heading or label of one more than what kind of text it is and what the other speaks of: `Tone: sarcastic`,
+    `For toddlers`?"""
+    return bool(a.frame - HEADINGS - b.frame - set(b.words) - b.seen)
+
+
+def _shuffled(a: Reading, b: Reading) -> bool:
+    """Lines both have, in the other order."""
+    if len(a.rows) < 2 or len(b.rows) < 2:
+        return False
+    ours, theirs = set(a.rows), set(b.rows)
+    return [each for each in a.rows if each in theirs] != [each for each in b.rows if each in ours]
 
 
 def _role(a: Reading, b: Reading) -> bool:

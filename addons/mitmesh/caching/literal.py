@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mitmesh.caching.code import HERE
 
 _CODE_LINE = re.compile(
-    r"[ \t]+\S|[^\n]*(?:[{}\[\]=;\\|~^\t`]|\w\()|[+-]\S|@@|\.?/|[$>%+] |[a-z_][\w.-]*:(?:\s|$)|"
+    r"\s+\S|[^\n]*(?:[^.?!\s] {2,}\S|[{}\[\]=;\\|~^\t`]|\w\()|[+-]\S|@@|\.?/|[$>%+] |[a-z_][\w.-]*:(?:\s|$)|"
     r"(?:if|elif|else|for|while|try|except|finally|with|case|switch|do|return|import|from|begin|end|then|fi|done|esac|"
     r"raise|pass|yield|break|continue|echo|export|SELECT|FROM|WHERE|SET)\b[^\n.?]*$"
 )
@@ -48,7 +48,7 @@ def lines(text: str) -> list[str]:
         return []
     table = bool(_TABLE.search(text))
     marked = [n for n, line in enumerate(every) if _CODE_LINE.match(line) and not (table and line[0] == "|")]
-    if not any(line[:1] in (" ", "\t") for line in every):
+    if not any(line[:1].isspace() for line in every):
         marked = [n for n in marked if not _DEFINED.match(every[n])]
     if not marked:
         return []

@@ -199,6 +199,7 @@ _CAN = frozenset(
         "must",
     ]
 )
+_MANNER = re.compile(r"(?i)(?<!would )(?<!'d )\blike (?:an?|the|i|i'm|my|you|we|he|she|it)\b")
 _ASKING = frozenset(["tell", "explain", "describe", "show", "give", "know", "say", "mean", "means", "meaning"])
 _UNNAMED = FUNCTION | NAMES
 _BETWEEN = frozenset(["and", "or", "vs", "versus", "than", "to", "with", "from"])
@@ -219,6 +220,7 @@ class Reading:
     persons: tuple[int, ...]
     count: int  # numbers
     frame: frozenset[str]  # words of headings and labels
+    rows: tuple[str, ...]  # its lines, where it has several
     technical: bool  # has code in it or speaks of it, and has words of:
     two_ways: tuple[str, ...]  # words that are also spelt otherwise, in order
     named: frozenset[str]  # likely names in code, as written
@@ -236,7 +238,7 @@ def read(text: str) -> Reading | None:
     role, rest = persona(text)
     prose, pieces, fences = code.split(rest)
     lines = literal.lines(code.unfenced(rest))
-    frame = " ".join(found[0] for found in FRAME.finditer(prose))
+    frame = _CARDINAL.sub(" ", _IDENTIFIER.sub(" ", " ".join(found[0] for found in FRAME.finditer(prose))))
     quoted = [(found[0][0], next(filter(None, found.groups()), "")) for found in _QUOTED.finditer(prose)]
     prose = plain(_QUOTED.sub(lambda found: _mark(found[0][1:-1]).strip(), prose))
     placeholders, prose = _placeholders(prose)
@@ -277,7 +279,7 @@ def read(text: str) -> Reading | None:
         "language": _language(bare, words),
         "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
-        "asked": written.asked(plainly),
+        "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)),
     }  # fmt: skip
     return Reading(
         facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
@@ -285,6 +287,7 @@ def read(text: str) -> Reading | None:
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
+        tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
         bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
         frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
     )  # fmt: skip

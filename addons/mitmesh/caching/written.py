@@ -15,12 +15,16 @@ _UNIT = re.compile(
     r"(?<![A-Za-z])(?:[kKMGTPmµ]i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
 )
 _AFTER_NUMBER = re.compile(r"\d\s?([A-Za-zµ]{1,4})(?![A-Za-z])")
-_LETTER = re.compile(r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’-])")
+_LETTER = re.compile(
+    r"(?<![\w'’.-])[b-hj-zB-HJ-Z](?![\w'’-])"
+    r"|\ba(?= (?:with|by|to|from|and|or|in|is|for|on|at|plus|minus|[b-z])\b|[,.;:?!]|\Z)"
+)
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
 _CAPITAL = _set(
     "polish turkey china march august bill mark rose grace apple amazon windows word teams target mercury jersey "
-    "guinea chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest"
+    "guinea chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest "
+    "may will frank"
 )
 """Another thing with a capital."""
 _SHOUTED = _set("us it who aids or in me am so as is be for and not if on at to do")
