@@ -46,7 +46,7 @@ class Fake:
     async def answer(self, reader, writer):
         try:
             await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, asyncio.CancelledError):  # gone, or we are to end
             return writer.close()
         status, body = (503, b"stage commit: no room") if BEHAVIOUR == "unready" else (200, b"{}")
         writer.write(b"HTTP/1.1 %d x\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (status, len(body), body))

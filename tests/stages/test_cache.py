@@ -84,7 +84,8 @@ async def test_subscriptions_save_no_dollars(house: House) -> None:
 )
 async def test_what_the_client_asks(house: House, headers: dict[str, str], answered_again: bool, kept: bool) -> None:
     """off and no-store: neither answered nor kept; no-cache: a new answer, that is kept."""
-    house.done(await house.ask(**headers))
+    first = house.done(await house.ask(**headers))
+    assert (layer(first) is Layer.OFF) is not kept
     again = await house.ask()
     assert layer(again) is (Layer.EXACT if kept else Layer.MISS)
     house.done(again)

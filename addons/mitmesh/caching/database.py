@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -50,17 +52,28 @@ class File:
     def __init__(self, data: Path, seal: Seal) -> None:
         self._seal = seal
         self.path = data / FILE
-        with locked(data / f".{FILE}.lock"):
+        with self._locked():
             self._conn = connect(self.path)
-            migrate(self._conn, migrations)
-            self.inode = self.path.stat().st_ino
+            try:
+                migrate(self._conn, migrations)
+                self.inode = self.path.stat().st_ino
+            except BaseException:
+                self._conn.close()
+                raise
         self._conn.execute("PRAGMA cache_size=-4096")
         self._version = self._epoch = -1
         self._last = 0
 
     def close(self) -> None:
         """Let go of it."""
-        self._conn.close()
+        with self._locked():
+            if self.moved:  # the last to close a file removes its -wal by name: by now that is the new file's
+                self._conn.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            self._conn.close()
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """While no worker sets a file aside or opens one."""
+        return locked(self.path.with_name(f".{FILE}.lock"))
 
     @property
     def moved(self) -> bool:

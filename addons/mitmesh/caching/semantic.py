@@ -190,7 +190,7 @@ class Semantic:
         finally:
             running, self._running, self.entries = self._running, None, 0
             if running is not None:
-                with suppress(Busy, TimeoutError, sqlite3.Error):
+                with suppress(Busy, TimeoutError, OSError, sqlite3.Error):
                     await asyncio.wait_for(lane.run(running.recall.close), 2)
             await asyncio.gather(embedder.stop(), lane.close())
 

@@ -137,7 +137,12 @@ class Store:
             self._queue.put(None)
             await asyncio.to_thread(self._writer.join, STOP_SECONDS)
         await asyncio.to_thread(self._reader.shutdown)
-        for file in self._files.values():
+        with suppress(OSError, sqlite3.Error):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        files, self._files = self._files, {}
+        for file in files.values():
             file.close()
 
     def __len__(self) -> int:
@@ -197,6 +202,7 @@ class Store:
                 except sqlite3.DatabaseError:
                     if attempt == 2:
                         raise
+                    self._let_go()
                     self._set_aside(None)
         except (OSError, sqlite3.Error) as error:
             self.seal = getattr(self, "seal", None) or Seal(b"\0" * 32)

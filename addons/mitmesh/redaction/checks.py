@@ -124,20 +124,20 @@ _REFERENCE = re.compile(
 )
 _PATH = re.compile(r"(?:[A-Za-z]:\\|\.{0,2}/|~/)?[\w.+-]*(?:[/\\][\w.+-]+)+|[\w-]+(?:\.[\w-]+)*\.[A-Za-z]\w{1,4}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zñ]+|\d+")
 """The words of an identifier: `apiKey2` is api, Key and 2."""
 _NAME = re.compile(r"[\w.-]{0,60}\Z")
 
 _EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo"})
-_PASSWORDS = frozenset({"password", "passwd", "pass", "passphrase", "passcode", "pwd", "passwort"})
-_SURE = frozenset({"token", "secret", "credentials", "credential", "creds", "cred"}) | _PASSWORDS
-_UNSURE = frozenset({"key", "auth", "login", "salt"})
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
+_PASSWORDS = _set("password passwd pass passphrase passcode pwd passwort kennwort passe contraseña contrasena senha")
+_SURE = _set("token secret credentials credential creds cred") | _PASSWORDS
+_UNSURE = _set("key auth login salt")
 _QUALIFY = _set(
     "api secret access auth private encryption signing master client app service account shared admin user webhook "
     "license apikey root"

@@ -17,8 +17,8 @@ from mitmesh.wire.forms import TextBody
 from mitmesh.wire.jsontext import Body
 
 _SECRET = re.compile(
-    r"(?i)(?:key|token|secret|passw(?:or)?d|passwort|pass(?:phrase|code)?|pwd|cred(?:ential)?s?|auth|"
-    r"login|salt)(?:[_.-]?v?\d{1,2})?\Z"
+    r"(?i)(?:key|token|secret|passw(?:or)?d|passwort|kennwort|passe|contrase\wa|senha|pass(?:phrase|code)?|pwd|"
+    r"cred(?:ential)?s?|auth|login|salt)(?:[_.-]?v?\d{1,2})?\Z"
 )
 _PERSONAL = {
     word: said

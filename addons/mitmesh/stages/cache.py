@@ -53,7 +53,6 @@ class _State:
 
     key: Key
     tenant: str
-    keep: bool = True
     flight: Flight | None = None
     entry: Entry | None = None
     vector: bytes | None = None
@@ -92,15 +91,13 @@ class Cache(Stage):
         if state is None:
             return
         x.notes[self.name] = state
-        state.keep = "no-store" not in asked
         x.cache = Cached(Layer.MISS)
-        fresh = "no-cache" in asked or "no-store" in asked
-        if fresh:
+        if fresh := "no-cache" in asked:
             x.cache = Cached(Layer.MISS, reason="the client asks for a new answer")
         elif (entry := await self._exact(x, state)) is not None:
             await self._give(x, entry, Layer.EXACT)
             return
-        if state.key.rest is not None and state.keep:
+        if state.key.rest is not None:
             await self._alike(x, state, search=not fresh)
 
     async def _state(self, x: Exchange, asked: frozenset[str]) -> _State | None:
@@ -108,6 +105,8 @@ class Cache(Stage):
         rules, reason = x.rules.cache, None
         if "off" in asked:
             reason = "switched off by X-Mesh-Cache"
+        elif "no-store" in asked:
+            reason = "switched off by Cache-Control: no-store"
         elif not rules.exact:
             reason = "switched off by rules/cache.yaml"
         elif any(skipped(x, skip) for skip in rules.skip):
@@ -160,8 +159,7 @@ class Cache(Stage):
         if flight := self.flights.find(key):
             longest = x.rules.mesh.limits.stage_seconds * PATIENCE
             return await flight.answer(min(wait.seconds, longest), wait.calls)
-        if state.keep:
-            state.flight = self.flights.lead(key)
+        state.flight = self.flights.lead(key)
         return None
 
     async def _alike(self, x: Exchange, state: _State, *, search: bool) -> None:
@@ -224,7 +222,7 @@ class Cache(Stage):
                 self.store.used(state.entry.key, x.cache.saved)
             return
         entry = None
-        if keepable(x, x.rules.cache) and (entry := self._entry(x, state)) and state.keep:
+        if keepable(x, x.rules.cache) and (entry := self._entry(x, state)):
             self.store.add(entry)
         if state.flight:
             state.flight.land(entry)
