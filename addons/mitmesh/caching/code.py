@@ -44,16 +44,18 @@ def split(text: str) -> tuple[str, list[str], list[str]]:
         pieces.append(found[1])
         return HERE
 
-    text = _FENCE.sub(fenced, text)
-    text = _INLINE.sub(inline, text)
+    if "`" in text:
+        text = _INLINE.sub(inline, _FENCE.sub(fenced, text))
     text = _PYTHON.sub(inline, text)
+    if not pieces:
+        return text, pieces, languages
     spoken = None if _FORM.search(text) else frozenset(_NAME.findall(text))
     return text, [canonical(each, spoken) for each in pieces], languages
 
 
 def unfenced(text: str) -> str:
     """Without fenced code."""
-    return _FENCE.sub("\n", text)
+    return _FENCE.sub("\n", text) if "`" in text else text
 
 
 def canonical(code: str, spoken: frozenset[str] | None = frozenset()) -> str:

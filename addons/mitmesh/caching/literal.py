@@ -43,9 +43,9 @@ def lines(text: str) -> list[str]:
     """Of a text of several lines those from the first that looks like code to the last, and what else is in their
     paragraphs but for the text's first line; without spaces at their ends. A Python function that begins a line is left
     to code.py, unless more lines belong to it."""
-    every = [line.rstrip() for line in text.strip("\n").splitlines()]
-    if len(every) < 2:
+    if "\n" not in (text := text.strip("\n")):
         return []
+    every = [line.rstrip() for line in text.splitlines()]
     table = bool(_TABLE.search(text))
     marked = [n for n, line in enumerate(every) if _CODE_LINE.match(line) and not (table and line[0] == "|")]
     if not any(line[:1].isspace() for line in every):

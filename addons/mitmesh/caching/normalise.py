@@ -90,7 +90,8 @@ def _tidy(text: str) -> bool:
 
 def _once(text: str, rules: Normalise) -> str:
     """One pass over the prose of a text."""
-    if rules.whitespace and not talks_of_spaces(text):
+    spaced = talks_of_spaces(text)
+    if rules.whitespace and not spaced:
         text = text.replace("\r\n", "\n")
     if text.count('"') % 2:  # which half is quoted?
         return text
@@ -102,20 +103,19 @@ def _once(text: str, rules: Normalise) -> str:
 
     prose = _PIECES.sub(keep, text)
     plain = rules.rephrases and not _FORM.search(prose)
-    kept = _exact(text, code=plain)
+    kept = _AS_WRITTEN if plain and ("`" in text or talks_of_code(text)) else frozenset()
     for name, change in _CHANGES.items():
-        if getattr(rules, name) and (plain or name in _ALWAYS) and name not in kept:
+        if (
+            getattr(rules, name)
+            and (plain or name in _ALWAYS)
+            and name not in kept
+            and not (spaced and change is _spaced)
+        ):
             prose = change(prose)
     parts = prose.split(_KEPT)
     if len(parts) != len(pieces) + 1 or not prose.strip():
         return text
     return "".join(part + piece for part, piece in zip(parts, [*pieces, ""], strict=True))
-
-
-def _exact(text: str, *, code: bool) -> frozenset[str]:
-    """The rules that a text's words forbid."""
-    spaces = frozenset(["whitespace"]) if talks_of_spaces(text) else frozenset[str]()
-    return spaces | _AS_WRITTEN if code and ("`" in text or talks_of_code(text)) else spaces
 
 
 def _composed(prose: str) -> str:

@@ -279,7 +279,7 @@ def read(text: str) -> Reading | None:
         "language": _language(bare, words),
         "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
-        "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)),
+        "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
         facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
