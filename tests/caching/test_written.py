@@ -27,7 +27,8 @@ def test_lone_letters() -> None:
 @pytest.mark.parametrize(
     ("prose", "found"),
     [
-        ("Where is Polish spoken in the US?", ["polish", "us"]),
+        ("Where is Polish spoken in the US?", ["Polish", "US"]),
+        ("Is it Null or null", ["Null", "null"]),
         ("Polish the shoes for us", []),
         ("WHO IS IT", []),  # all is shouted
         ("i polish it", []),

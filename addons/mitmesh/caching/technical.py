@@ -29,7 +29,9 @@ _TALK = _NAMED | _set(
     "names named naming parse parses parser parsed parsing strptime strftime code coding snippet snippets syntax "
     "string strings literal literals import imports imported grep sed awk bash shell python javascript typescript "
     "java kotlin golang rust ruby php perl swift react vue angular django flask rails pandas numpy matplotlib git "
-    "docker kubectl npm pip api env repo repos repository repositories diff diffs"
+    "docker kubectl npm pip api env repo repos repository repositories diff diffs program programs programming "
+    "haskell scala elixir erlang clojure julia matlab fortran cobol powershell page pages theme themes return "
+    "returns returned print prints undefined null vector vectors array arrays"
 )
 _TALK_BEGIN = ("renam", "compil", "lint", "config")
 _SPACES = _set(

@@ -24,7 +24,7 @@ _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
 _CAPITAL = _set(
     "polish turkey china march august bill mark rose grace apple amazon windows word teams target mercury jersey "
     "guinea chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest "
-    "may will frank"
+    "may will frank true false none null nil some"
 )
 """Another thing with a capital."""
 _SHOUTED = _set("us it who aids or in me am so as is be for and not if on at to do")
@@ -52,18 +52,20 @@ def letters(prose: str) -> list[str]:
 
 
 def capitals(prose: str) -> list[str]:
-    """Words inside a sentence that are other words without their capitals; none where most have them."""
+    """Words inside a sentence that are other words without their capitals, and those others where both stand, in
+    order; none where most have capitals."""
     if prose[1:].islower():
         return []
     every = list(_WORD.finditer(prose))
     capital = [each for each in every if each[0][0].isupper()]
     if len(capital) * 5 > len(every) * 3:
         return []
-    return sorted({
+    found = {
         each[0].lower() for each in capital
         if (each[0].lower() in _SHOUTED and each[0].isupper() and len(each[0]) > 1)
         or (each[0].lower() in _CAPITAL and not _BEGINS.search(prose, max(0, each.start() - 5), each.start()))
-    })  # fmt: skip
+    }  # fmt: skip
+    return list(dict.fromkeys(each[0] for each in every if each[0].lower() in found)) if found else []
 
 
 def asked(prose: str) -> bool:
