@@ -123,9 +123,16 @@ def _composed(prose: str) -> str:
     return "\u1fef".join(unicodedata.normalize("NFC", part) for part in prose.split("\u1fef"))
 
 
+_SPACES = re.compile(
+    r"(?:(?<=[^\W\d_]{2})|(?<=[^\W\d_][.,;:!?])) {2,}"
+    r"(?=(?:[^\W\d_]{2,}(?:['’-][^\W\d_]+)*|[AIa])[.,;:!?]{0,3}(?:\s|\Z))"
+)
+
+
 def _spaced(prose: str) -> str:
-    """One space between words, one empty line at most. Indentation means something and stays, tabs too."""
-    prose = re.sub(rf"(?<=\S)[ {_WIDE.pattern[1:]}+(?=\S)", " ", prose)
+    """One space between words of prose, one empty line at most. Between signs, numbers and single letters (a board,
+    Morse, columns) and in a file's name the number of spaces may mean something; indentation does, tabs too."""
+    prose = _SPACES.sub(" ", re.sub(rf"(?<=\S){_WIDE.pattern}(?=\S)", " ", prose))
     prose = re.sub(r"[ \u00a0]+(?=\n|\Z)", "", prose)
     prose = re.sub(r"\n{3,}", "\n\n", prose).rstrip("\n").lstrip("\n")
     return prose if "\n" in prose or _KEPT in prose else prose.lstrip(" \u00a0")
