@@ -18,7 +18,7 @@ from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
 from mitmesh.caching.entry import Entry
 from mitmesh.caching.flights import Flight, Flights
 from mitmesh.caching.key import Key, Normal, key_of, last_turn, matters
-from mitmesh.caching.normalise import Normalise, normalise
+from mitmesh.caching.normalise import VERSION, Normalise, normalise
 from mitmesh.caching.semantic import Semantic, model_of
 from mitmesh.caching.store import Store
 from mitmesh.caching.tenant import tenant_of
@@ -318,7 +318,7 @@ def policy_of(rules: Rules) -> str:
     for field in fields(rules):
         if field.name not in _IRRELEVANT:
             digest.update(f"{field.name}\0{getattr(rules, field.name).model_dump_json()}\0".encode())
-    digest.update(rules.cache.normalise.model_dump_json().encode())  # what is another call of it
+    digest.update(f"{VERSION}\0{rules.cache.normalise.model_dump_json()}".encode())  # what is another call of it
     return digest.hexdigest()[:16]
 
 
