@@ -97,31 +97,35 @@ def test_embeddings(rule: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "elsewhere"),
+    ("doc", "elsewhere"),
     [
-        ('{"image_url":{"url":"https://x/y.png"}}', True),
-        ('{"url":"data:image/png;base64,xx"}', False),
-        ('{"text":"see https://x"}', False),
-        ('{"fileUri":"gs://x"}', True),
-        ('{"image_url":{"url":"HTTPS://x/y.png"}}', True),
-        ('{"image_url":{"url":"gs://x/y.png"}}', True),
-        ('{"image_url":"s3://x/y.png"}', True),
-        ('{"url":"DATA:image/png;base64,xx"}', False),
-        ('{"uri":"s3://x"}', True),
-        ('{"file_data":"Https://x"}', True),
-        ('{"file_data":"data:application/pdf;base64,xx"}', False),
-        ('{"file_data":"JVBERi0xLjQ="}', False),
-        ('{"file_id":"file-1"}', True),
-        ('{"file_ids":["file-1"]}', True),
-        ('{"file_id":null}', False),
-        ('{"id":"msg_1","type":"item_reference"}', True),
-        ('{"url":{"type":"string"}}', False),
-        ('{"arguments":"{\\"url\\":\\"https://x\\"}"}', False),
+        ({"image_url": {"url": "https://x/y.png"}}, True),
+        ({"messages": [{"content": [{"type": "file", "file": {"file_data": "http://x/y.pdf"}}]}]}, True),
+        ({"url": "data:image/png;base64,xx"}, False),
+        ({"text": "see https://x"}, False),
+        ({"text": '{"url":"https://x"}'}, False),
+        ({"fileUri": "gs://x"}, True),
+        ({"citations": {"at": 1, "enabled": True}}, True),
+        ({"citations": {"enabled": False}}, False),
+        ({"citations": ["enabled"]}, False),
+        ({"image_url": {"url": "HTTPS://x/y.png"}}, True),
+        ({"image_url": {"url": " gs://x/y.png"}}, True),
+        ({"image_url": "s3://x/y.png"}, True),
+        ({"url": "DATA:image/png;base64,xx"}, False),
+        ({"uri": "s3://x"}, True),
+        ({"file_data": "Https://x"}, True),
+        ({"file_data": "data:application/pdf;base64,xx"}, False),
+        ({"file_data": "JVBERi0xLjQ="}, False),
+        ({"file_id": "file-1"}, True),
+        ({"file_ids": ["file-1"]}, True),
+        ({"file_id": None}, False),
+        ({"url": {"type": "string"}}, False),
     ],
 )
-def test_fetched_from_elsewhere(text: str, elsewhere: bool) -> None:
+def test_fetched_from_elsewhere(doc: Any, elsewhere: bool) -> None:
     """What a URL brings may be something else tomorrow; a text that has one brings nothing."""
-    assert refers_elsewhere(text) is elsewhere
+    assert refers_elsewhere(doc) is elsewhere
+    assert refers_elsewhere([[{"a": doc}]]) is elsewhere
 
 
 # --- answers ---

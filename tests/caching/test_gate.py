@@ -30,6 +30,41 @@ def test_facts_forbid_whatever_the_cosine(cosine: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("a", "b", "why"),
+    [
+        ("What is printed?\nif a:\n    a()\n    b()", "What is printed?\nif a:\n    a()\nb()", "lines"),
+        ("What is __init__ in Python?", "What is init in Python?", "literals"),
+        ("What is max(colour) here?", "What is max(color) here?", "literals"),
+        ("What does the colour attribute do?", "What does the color attribute do?", "spelling"),
+        ("Is it colour or color?", "Is it color or colour?", "spelling"),
+        ("What does the remove method do?", "What does the delete method do?", "identifiers"),
+        ("Is quick a synonym of fast?", "Is fast a synonym of quick?", "wording"),
+        ("How many Mb are in a Gb?", "How many MB are in a GB?", "case"),
+        ("What is CO on this sheet?", "What is Co on this sheet?", "case"),
+        ("**Tone:** sarcastic\n\nWhat are black holes?", "What are black holes?", "heading"),
+        ("Explain\nroses\nviolets", "Explain\nviolets\nroses", "lines"),
+        ("Is 5 kept?\n```\nx\n```", "Is 5 kept?\n```\n  x\n```", "code"),
+    ],
+)
+def test_what_is_written_forbids_whatever_the_cosine(a: str, b: str, why: str) -> None:
+    """Found by a blind try: programs, names and spellings that a model of meaning cannot tell apart."""
+    assert judge(a, b, 1.0) == judge(b, a, 1.0) == Judgement(False, why, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Is colour visible to dogs?", "Is color visible to dogs?"),
+        ("## Code Review Request\n\nReview it now", "Review it now"),
+        ("Set `x`. Why not?", "set `x`, why not"),
+    ],
+)
+def test_what_is_written_does_not_forbid(a: str, b: str) -> None:
+    """A colour is a color where nobody speaks of code, and a heading may say what kind of text it is."""
+    assert judge(a, b, 1.0).reason == "meaning"
+
+
+@pytest.mark.parametrize(
     "text", ["", " ", "x" * 5000, "\x00", "```", "<EMAIL_1>" * 300, "'" * 4000, "a/" * 2000, "1," * 2000]
 )
 def test_any_text_is_judged(text: str) -> None:

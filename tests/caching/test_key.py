@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import marshal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cached import chat, redacted
-from mitmesh.caching.key import key_of
+from mitmesh.caching.key import canonical, key_of
 from mitmesh.exchange import Exchange, Target
 from mitmesh.rules import HostRule
 from redactions import exchange
 
 SECRET = b"s" * 32
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 
 
 def exact(x: Exchange, tenant: str = "team:red", policy: str = "v1", **rest: Any) -> bytes:
@@ -75,6 +80,21 @@ def test_order_of_members() -> None:
     two = redacted(exchange("openai_chat", {"messages": messages, "top_p": 1, "model": "m"}))
     assert exact(one) == exact(two)
     assert exact(chat("hi", stop=["a", "b"])) != exact(chat("hi", stop=["b", "a"]))
+
+
+def test_form_does_not_count() -> None:
+    """Neither the order of members, however deep, nor white space, nor escapes, nor whether a string came twice."""
+    one = '{"model": "m", "messages": [{"role": "user", "content": "h\\u00e9 hi"}], "x": [{"b": {"d": "hi", "c": 1}}]}'
+    two = '{"x":[{"b":{"c":1,"d":"hi"}}],"messages":[{"content":"hé hi","role":"user"}],"model":"m"}'
+    assert canonical(json.loads(one)) == canonical(json.loads(two))
+    once, again = "hi", "".join(["h", "i"])
+    assert canonical({"a": once, "b": once}) == canonical({"a": once, "b": again})
+
+
+@given(st.recursive(_LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_all_that_json_can_say_counts(doc: Any) -> None:
+    """No other document has the same bytes: they can be read back, to the very types."""
+    assert json.dumps(marshal.loads(canonical(doc))) == json.dumps(doc, sort_keys=True)
 
 
 @pytest.mark.parametrize("pair", [(1, True), (1, 1.5), (0, False), (None, "null"), ("1", 1)])

@@ -87,6 +87,108 @@ def test_what_means_something_stays(text):
     assert normalise(text, ALL) == text
 
 
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("What is the colour attribute for", "What is the color attribute for"),
+        ("Rename colour to color", "Rename color to color"),
+        ("rename colour to color", "rename color to colour"),
+        ("Which CSS properties take colour", "Which CSS properties take color"),
+        ("Set the property behaviour", "Set the property behavior"),
+        ("Is the variable colour global", "Is the variable color global"),
+        ("Why is the column named centre empty", "Why is the column named center empty"),
+        ("Who was grey in the novel", "Who was gray in the novel"),
+        ("Which party is labour", "Which party is labor"),
+        ("Why does import normalise fail", "Why does import normalize fail"),
+        ("How do I pass colour as a keyword argument", "How do I pass color as a keyword argument"),
+        ("Which function is called, analyse or analyze", "Which function is called, analyze or analyze"),
+        ("Which is right, colour or color", "Which is right, color or color"),
+        ("Which would you write, organise or organize", "Which would you write, organize or organize"),
+        ("How do I plot with colour in matplotlib", "How do I plot with color in matplotlib"),
+        ("What does `f` do with colour", "What does `f` do with color"),
+        ("Colour = red", "Color = red"),
+        ("Why is theme.colour not theme.color or colour", "Why is theme.colour not theme.color or color"),
+        ("What matches the regex _a b_ here", "What matches the regex a b here"),
+        ("What matches the regex *a b* here", "What matches the regex a b here"),
+        ("Which files match the pattern **foo bar**", "Which files match the pattern foo bar"),
+        ("What is _a b_ in this", "What is a b in this"),
+        ("What is __init the class__ for", "What is init the class for"),
+        ("What is __two words__ here", "What is two words here"),
+        ("How do I write _two words_ in markdown", "How do I write two words in markdown"),
+        ("What is 2 **x1** 3", "What is 2 x1 3"),
+        ("What is 2 **abc** 3", "What is 2 abc 3"),
+        ("What is 2 *ab cd* 3", "What is 2 ab cd 3"),
+        ("What is f(*some args*)", "What is f(some args)"),
+        ("How do asterisks make *two words* stand out", "How do asterisks make two words stand out"),
+        ("Which regex finds 13/06/2026", "Which regex finds 2026-06-13"),
+        ("How do I parse June 5, 2026 in Java", "How do I parse 2026-06-05 in Java"),
+        ("Can a CSV field hold 1,000", "Can a CSV field hold 1000"),
+        ("Does pandas read 1,000 as a number", "Does pandas read 1000 as a number"),
+        ("Which strptime pattern reads 13/06/2026", "Which strptime pattern reads 2026-06-13"),
+        ("How many spaces are there in a  b", "How many spaces are there in a b"),
+        ("What does the regex a  b match", "What does the regex a b match"),
+        ("What does the pattern a\n\n\n\nb match", "What does the pattern a\n\nb match"),
+        ("Is the indentation right\n    b\nc", "Is the indentation right\n  b\nc"),
+        ("    b\nc", "b\nc"),
+        ("Align these\na  b\nc  d", "Align these\na b\nc d"),
+        ("What is the length of a  b", "What is the length of a b"),
+        ("Decode ...  ---  ... for me", "Decode ... --- ... for me"),
+        ("Who wins X  O", "Who wins X O"),
+        ("What is the sum of 1  2", "What is the sum of 1 2"),
+        ("Open My  Doc.txt", "Open My Doc.txt"),
+        ("Pad this to ten characters: a  b", "Pad this to ten characters: a b"),
+        ("Sort by colour_code and colour in SQL", "Sort by colour_code and color in SQL"),
+        ("Why is the licence agreement void", "Why is the license agreement void"),
+        ("Who is secretary of defence", "Who is secretary of defense"),
+        ("- colour\n+ color", "- color\n+ color"),
+        ("Explain the change\n-colour\n+color", "Explain the change\n-color\n+color"),
+        ("git commit -m colour", "git commit -m color"),
+        ("How do I check out the branch behaviour", "How do I check out the branch behavior"),
+        ("How do I run npm run analyse", "How do I run npm run analyze"),
+        ("Open the folder catalogue", "Open the folder catalog"),
+        ("What is at the path colour/centre", "What is at the path color/center"),
+        ("Where is my repo organiser", "Where is my repo organizer"),
+        ("What does the hashtag colour mean", "What does the hashtag color mean"),
+        ("Tell me about #colour and colour", "Tell me about #colour and color"),
+        ("What is the domain colour.com, or is it colour", "What is the domain colour.com, or is it color"),
+        ("What does the SQL word catalogue do", "What does the SQL word catalog do"),
+        ("Which anagrams has centre", "Which anagrams has center"),
+        ("What rhymes with colour", "What rhymes with color"),
+        ("How is centre pronounced", "How is center pronounced"),
+        ("What is the etymology of colour", "What is the etymology of color"),
+        ("Write an acrostic of honour", "Write an acrostic of honor"),
+        ("Play hangman with neighbour", "Play hangman with neighbor"),
+        ("Write colour backwards", "Write color backwards"),
+        ("Reverse behaviour", "Reverse behavior"),
+        ("What does neighbour mean in Scrabble", "What does neighbor mean in Scrabble"),
+        ("Sort alphabetically: colour, color", "Sort alphabetically: color, color"),
+    ],
+)
+def test_what_may_be_a_name_a_pattern_or_the_matter_itself_is_kept_apart(a, b):
+    """A word in a text that speaks of code may be a name; found by a blind try of names that nobody marked as code."""
+    assert normalise(a, ALL) != normalise(b, ALL)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("Summarise the behaviour of a black hole", "Summarize the behavior of a black hole"),
+        ("Which neighbours of Germany use the euro", "Which neighbors of Germany use the euro"),
+        ("How do I organise a party", "How do I organize a party"),
+        ("Which **fast** planets are *far away*", "Which fast planets are far away"),
+        ("Which planets are _far away_ from us", "Which planets are far away from us"),
+        ("Which day was 13/06/2026", "Which day was June 13, 2026"),
+        ("Is 1,000 more than 999", "Is 1000 more than 999"),
+        ("Please list  the planets", "List the planets"),
+        ("You are an expert. How do I sort a list in Python?", "How do I sort a list in Python?"),
+        ("Please show how to sort a list in Python", "Show how to sort a list in Python"),
+        ("What is the theatre near the harbour", "What is the theater near the harbor"),
+    ],
+)
+def test_what_differs_in_form_alone_is_one(a, b):
+    assert normalise(a, ALL) == normalise(b, ALL)
+
+
 @given(st.text(alphabet=st.sampled_from(list("aZ1 \n\t*_#`\"'.,?:/>\u0301\u1fef\u00a0é")), max_size=60))
 def test_idempotent_over_marks(text):
     assert normalise(once := normalise(text, ALL), ALL) == once

@@ -22,8 +22,9 @@ MITMDUMP = "import sys; from mitmproxy.tools.main import mitmdump; sys.exit(mitm
 START_SECONDS = 40.0
 RAW_TEXT = "audit:\n  content: full\n  text: raw\n"
 """A mesh.yaml that keeps texts as they are, there being no redaction yet."""
-LOCAL = {"cache.yaml": "exact: false\n"}
-"""Rules of every mitmesh here that says nothing else: most tests ask the same twice, and mean the provider."""
+LOCAL = {"cache.yaml": "exact: false\n", "pii.yaml": "finder:\n  workers: 1\n"}
+"""Rules of every mitmesh here that says nothing else: most tests ask the same twice, and mean the provider; and one
+process that searches is started in less time than two."""
 WAYS = ["forward-h1", "forward-h2", "gateway"]
 """How a client can reach a provider through mitmesh."""
 

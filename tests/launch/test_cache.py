@@ -144,7 +144,7 @@ def test_without_its_key(file: File) -> None:
     """What can be forgotten without reading it, can be; no other key is made in its place."""
     (file.path.parent / KEY_FILE).unlink()
     for words in (("top", "--texts"), ("clear", "--text", "x"), ("clear", "--person", "x")):
-        with pytest.raises(SystemExit, match="cache.key is gone"):
+        with pytest.raises(SystemExit, match=r"cache\.key is gone"):
             told(file, *words)
     assert "team:blue" in told(file, "top")
     assert told(file, "clear", "--tenant", "blue").startswith("1 ")
@@ -160,7 +160,7 @@ def test_a_full_disk(file: File, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     """Nothing can be deleted from the file, but the file can; else it says what to do."""
     monkeypatch.setattr(File, "clear", full)
     monkeypatch.setenv("MITMESH_HOME", str(file.path.parent))
-    with pytest.raises(SystemExit, match="full. Make room; `scripts/cache clear --all` needs none"):
+    with pytest.raises(SystemExit, match=r"full\. Make room; `scripts/cache clear --all` needs none"):
         cache.main(["clear", "--tenant", "red"])
     with pytest.raises(SystemExit, match="full"):
         cache.main(["clear", "--tenant", "red", "--all"])

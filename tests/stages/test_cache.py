@@ -307,6 +307,16 @@ def test_policy() -> None:
     assert policy_of(replace(plain, mesh=Mesh(mode=Mode.OBSERVE))) != policy_of(plain)
 
 
+def test_answers_are_new_where_texts_are_normalised_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer kept for `colour` as `color` is not found by who asks about `color`."""
+    before = policy_of(Rules())
+    monkeypatch.setattr("mitmesh.stages.cache.VERSION", 0)
+    policy_of.cache_clear()
+    after = policy_of(Rules())
+    policy_of.cache_clear()
+    assert before != after
+
+
 def test_vendor_saved() -> None:
     """What reads from a provider's prompt cache saved, and what writes to it cost more."""
     x = answered(chat("hi", dialect="anthropic", model="claude-sonnet-4-5"))

@@ -60,7 +60,7 @@ def test_every_exchange_gives_its_texts_back_and_none_is_stored_twice(
     conn: Connection, batch: list[list[tuple[Provenance, str]]]
 ) -> None:
     """Whatever is repeated, each exchange lists its own texts in order and each text is there once."""
-    for table in ("exchange_messages", "messages"):
+    for table in ("exchange_histories", "history_messages", "histories", "own_messages", "messages"):
         conn.execute(f"delete from {table}")
     given_ = [request(f"x{n}", *((i, *text) for i, text in enumerate(texts))) for n, texts in enumerate(batch)]
     half = len(given_) // 2
@@ -75,7 +75,7 @@ def test_every_exchange_gives_its_texts_back_and_none_is_stored_twice(
 
 def test_texts_of_a_failed_batch_leave_nothing_behind(conn: Connection) -> None:
     """A batch is written whole or not at all."""
-    conn.execute("create trigger fail before insert on exchange_messages begin select raise(abort, 'no'); end")
+    conn.execute("create trigger fail before insert on own_messages begin select raise(abort, 'no'); end")
     with pytest.raises(Exception, match="no"):
         write(conn, [request("a", (0, Provenance.USER, "text"))], HASHER)
     assert conn.execute("select count(*) from messages").fetchone() == (0,)

@@ -69,3 +69,12 @@ def test_a_message_is_role_and_text(one: str, other: str, role: str, another: st
     hasher = Hasher(b"k" * 32)
     same = (role, one) == (another, other)
     assert (hasher.message(role, one) == hasher.message(another, other)) == same
+
+
+def test_beginnings_of_a_list() -> None:
+    """A list's hash is that which it has as the beginning of a longer one, and no other list's."""
+    hasher = Hasher(b"k" * 32)
+    found = hasher.beginnings(["a", "b c", ""], 2)
+    assert found == {2: hasher.beginnings(["a", "b c"], 2)[2], 3: hasher.beginnings(["a", "b c", ""], 0)[3]}
+    others = (["a", "b c"], ["a", "b", "c"], ["a b", "c"], ["a", "b c", "\n"], ["a", "b c", "", ""])
+    assert len({found[3], *(hasher.beginnings(words, 0)[len(words)] for words in others)}) == 6

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mitmesh.store.histories import LATEST
+
 _SUMS = """count(*) as calls, sum(prompt_tokens) as prompt_tokens, sum(completion_tokens) as completion_tokens,
     sum(cost_microusd) / 1e6 as cost_usd, sum(notional_microusd) / 1e6 as notional_usd"""
 
@@ -148,14 +150,14 @@ CONTENT = {
     "search": Question(
         "Full-text search",
         "select messages.role, snippet(messages_fts, 0, '[', ']', '…', 24) as found,\n"
-        "    (select max(exchange) from exchange_messages where message = messages.id) as exchange,\n    first_seen\n"
+        f"    {LATEST} as exchange,\n    first_seen\n"
         "from messages_fts join messages on messages.id = messages_fts.rowid\n"
         "where messages_fts match search_words(:words) order by messages_fts.rank limit 100",
         'Words of prompts and answers, best first. SQLite\'s syntax: `one OR two`, `"a phrase"`, `begin*`.',
     ),
     "tools": Question(
         "Which tools were called",
-        "select tool, count(*) as calls, max(exchange) as exchange from exchange_messages\n"
+        "select tool, count(*) as calls, max(exchange) as exchange from own_messages\n"
         "where tool is not null group by 1 order by calls desc",
         "By the answers whose text is kept.",
     ),
@@ -192,7 +194,12 @@ where session = :session and (:caller = '' or {CALLER} = :caller) order by id li
 CALL = "select * from exchanges where id = :id"
 VERDICTS = "select * from verdicts where exchange in (select value from json_each(:ids)) order by exchange, position"
 MESSAGES = """
-select exchange_messages.*, messages.text
-from exchange_messages left join messages on messages.id = exchange_messages.message
-where exchange in (select value from json_each(:ids)) order by exchange, direction desc, position
+with wanted(exchange) as (select value from json_each(:ids)), said as (
+    select own_messages.* from wanted join own_messages using (exchange) union all
+    select exchange, 'request', said.key, said.value ->> 0, said.value ->> 1, said.value ->> 2, null
+    from wanted join exchange_histories using (exchange) join histories on histories.id = history,
+        json_each(histories.messages) as said
+)
+select said.*, messages.text from said left join messages on messages.id = said.message
+order by exchange, direction desc, position
 """

@@ -40,16 +40,13 @@ _CLIENT_TOOLS = {
 """Types of tools that the client runs, or their beginnings."""
 _SEARCHING = ("search-preview", "search-api", "sonar", ":online", "deep-research")
 """Parts of the names of models that search whatever they are asked."""
-_ELSEWHERE = re.compile(
-    r'"(?:url|uri|(?:image|file|video|audio|document)_url)":"(?!data:)'
-    r'|"file_data":"(?!data:)[a-z][a-z0-9+.-]*:'
-    r'|"(?:fileUri|file_uri|file_ids?)":["\[]'
-    r'|"type":"item_reference"'
-    r'|"citations":\{"enabled":true',
-    re.IGNORECASE,
-)
-"""What is fetched when the call is made, whatever the scheme, or is kept at the provider may be something else the next
-time, or another's; so may what is cited."""
+_FETCHED = frozenset({
+    "url", "uri", "image_url", "file_url", "video_url", "audio_url", "document_url", "file_data", "fileUri", "file_uri",
+    "file_id", "file_ids", "citations",
+})  # fmt: skip
+"""Members that may name what is fetched when the call is made, or is kept at the provider, which may be something else
+the next time, or another's; so may what is cited."""
+_SCHEME = re.compile(r"(?!data:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 def off_for(x: Exchange, rules: Cache) -> str | None:
@@ -109,9 +106,25 @@ def _served(dialect: str, tool: Any) -> bool:
     return not any(kind == one or (one[-1] == "_" and str(kind).startswith(one)) for one in known)
 
 
-def refers_elsewhere(canonical: str) -> bool:
-    """Does the request (compact JSON) name something that is fetched from elsewhere, or ask for citations?"""
-    return _ELSEWHERE.search(canonical) is not None
+def refers_elsewhere(doc: Any) -> bool:
+    """Does the request name something that is fetched from elsewhere, or ask for citations?"""
+    todo = [doc]
+    for node in todo:
+        if type(node) is dict:
+            if not _FETCHED.isdisjoint(node) and any(_fetched(name, node[name]) for name in _FETCHED & node.keys()):
+                return True
+            todo += [value for value in node.values() if type(value) is dict or type(value) is list]
+        elif type(node) is list:
+            todo += [value for value in node if type(value) is dict or type(value) is list]
+    return False
+
+
+def _fetched(name: str, value: Any) -> bool:
+    if name == "citations":
+        return obj(value).get("enabled") is True
+    if name in ("fileUri", "file_uri", "file_id", "file_ids"):
+        return bool(value)
+    return isinstance(value, str) and _SCHEME.match(value.strip()) is not None
 
 
 def keepable(x: Exchange, rules: Cache) -> bool:

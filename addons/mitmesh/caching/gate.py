@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mitmesh.caching.lexicon import DIRECTED, FUNCTION, LIGHT, OPPOSITES, PREPOSITIONS
+from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
+from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
 SHORT = 6
@@ -66,13 +67,19 @@ def forbidden(a: Reading, b: Reading) -> str:
     for kind, value in a.facts.items():
         if value != b.facts[kind]:
             return kind
-    if a.frame and b.frame and (a.frame ^ b.frame) - LIGHT:
+    if _headed(a, b) or _headed(b, a):
         return "heading"
+    if _shuffled(a, b):
+        return "lines"
     if _role(a, b):
         return "persona"
     if not (_known(a.names, b) and _known(b.names, a)):
         return "names"
     for why, check in (
+        ("spelling", _spelt),
+        ("identifiers", _renamed),
+        ("wording", _worded),
+        ("case", _cased),
         ("question", _question),
         ("persons", _persons),
         ("antonyms", _opposed),
@@ -87,8 +94,47 @@ def forbidden(a: Reading, b: Reading) -> str:
     return "qualified" if _qualified(a, b) else ""
 
 
+def _headed(a: Reading, b: Reading) -> bool:
+    """Says a heading or label of one more than what kind of text it is and what the other speaks of: `Tone: sarcastic`,
+    `For toddlers`?"""
+    return bool(a.frame - HEADINGS - b.frame - set(b.words) - b.seen)
+
+
+def _shuffled(a: Reading, b: Reading) -> bool:
+    """Lines both have, in the other order."""
+    if len(a.rows) < 2 or len(b.rows) < 2:
+        return False
+    ours, theirs = set(a.rows), set(b.rows)
+    return [each for each in a.rows if each in theirs] != [each for each in b.rows if each in ours]
+
+
 def _role(a: Reading, b: Reading) -> bool:
     return a.role != b.role and not (professional(a.role or b.role) and not (a.role and b.role))
+
+
+def _spelt(a: Reading, b: Reading) -> bool:
+    """A word spelt two ways: one may be a name where code is spoken of, and both are asked about where both stand."""
+    ours, theirs = ({american(each) for each in reading.two_ways} for reading in (a, b))
+    one, other = ([each for each in reading.two_ways if american(each) in ours & theirs] for reading in (a, b))
+    return one != other and (a.technical or b.technical or len(set(one)) > len(ours & theirs))
+
+
+def _renamed(a: Reading, b: Reading) -> bool:
+    """A likely name of one that the other has not just so: the `remove` method is not the `delete` method."""
+    return not (a.named <= b.written and b.named <= a.written)
+
+
+def _worded(a: Reading, b: Reading) -> bool:
+    """A word exchanged for another that means the same, where words are asked about."""
+    return a.wording != b.wording
+
+
+def _cased(a: Reading, b: Reading) -> bool:
+    """CO and Co; all small is careless."""
+    return any(
+        each.capitalize() in other.written and each not in other.written
+        for one, other in ((a, b), (b, a)) for each in one.shouted
+    )  # fmt: skip
 
 
 def _known(names: frozenset[str], other: Reading) -> bool:

@@ -672,6 +672,10 @@ def _groups() -> dict[str, str]:
 
 
 SYNONYMS = _groups()
+_HEADINGS = """
+the a an of and on about this my topic subject title question problem issue task request review summary report overview
+analysis architecture communication context background introduction code
+"""
 LIGHT = frozenset(SYNONYMS.get(each, each) for each in (*_LIGHT, *map(stem, map(american, _LIGHT))))
 OPPOSITES = frozenset(
     pair
@@ -682,6 +686,8 @@ OPPOSITES = frozenset(
     if a != b
     for pair in ((a, b), (b, a))
 )
+HEADINGS = frozenset(SYNONYMS.get(stem(each), stem(each)) for each in _HEADINGS.split())
+"""Say in a heading only what kind of text it is, or what about."""
 _WORDS_TOO = frozenset(
     [
         "go",

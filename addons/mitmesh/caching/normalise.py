@@ -1,9 +1,10 @@
 """One canonical text for what differs in form alone: layer 1 of the cache compares what comes out of here.
 
 Code, quotes and whatever looks like either stay as they are, and so does a text that asks about its own form
-(translate, spell, count ...). `unicode` and `whitespace` change nothing a model would answer to and are on; the others
-are safe for questions to an assistant, but not where the system prompt makes the user's text its material ("translate
-what I say"), and are switched on by rule."""
+(translate, spell, count ...). In one that speaks of code, names or patterns no word, mark or number changes, in one
+that speaks of spaces or patterns no space. `unicode` and `whitespace` change nothing a model would answer to and are
+on; the others are safe for questions to an assistant, but not where the system prompt makes the user's text its
+material ("translate what I say"), and are switched on by rule."""
 
 from __future__ import annotations
 
@@ -12,9 +13,13 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date
 
+from mitmesh.caching.literal import lines, pieces
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import persona, professional
+from mitmesh.caching.technical import talks_of_code, talks_of_spaces, talks_of_words
 
+VERSION = 2
+"""One more whenever some text comes out otherwise: answers kept before are then asked for anew."""
 LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
 _PASSES = 6
@@ -85,7 +90,8 @@ def _tidy(text: str) -> bool:
 
 def _once(text: str, rules: Normalise) -> str:
     """One pass over the prose of a text."""
-    if rules.whitespace:
+    spaced = talks_of_spaces(text)
+    if rules.whitespace and not spaced:
         text = text.replace("\r\n", "\n")
     if text.count('"') % 2:  # which half is quoted?
         return text
@@ -97,8 +103,14 @@ def _once(text: str, rules: Normalise) -> str:
 
     prose = _PIECES.sub(keep, text)
     plain = rules.rephrases and not _FORM.search(prose)
+    kept = _AS_WRITTEN if plain and ("`" in text or talks_of_code(text)) else frozenset()
     for name, change in _CHANGES.items():
-        if getattr(rules, name) and (plain or name in _ALWAYS):
+        if (
+            getattr(rules, name)
+            and (plain or name in _ALWAYS)
+            and name not in kept
+            and not (spaced and change is _spaced)
+        ):
             prose = change(prose)
     parts = prose.split(_KEPT)
     if len(parts) != len(pieces) + 1 or not prose.strip():
@@ -111,21 +123,33 @@ def _composed(prose: str) -> str:
     return "\u1fef".join(unicodedata.normalize("NFC", part) for part in prose.split("\u1fef"))
 
 
+_SPACES = re.compile(
+    r"(?:(?<=[^\W\d_]{2})|(?<=[^\W\d_][.,;:!?])) {2,}"
+    r"(?=(?:[^\W\d_]{2,}(?:['’-][^\W\d_]+)*|[AIa])[.,;:!?]{0,3}(?:\s|\Z))"
+)
+
+
 def _spaced(prose: str) -> str:
-    """One space between words, one empty line at most. Indentation means something and stays, tabs too."""
-    prose = re.sub(rf"(?<=\S)[ {_WIDE.pattern[1:]}+(?=\S)", " ", prose)
+    """One space between words of prose, one empty line at most. Between signs, numbers and single letters (a board,
+    Morse, columns) and in a file's name the number of spaces may mean something; indentation does, tabs too."""
+    prose = _SPACES.sub(" ", re.sub(rf"(?<=\S){_WIDE.pattern}(?=\S)", " ", prose))
     prose = re.sub(r"[ \u00a0]+(?=\n|\Z)", "", prose)
     prose = re.sub(r"\n{3,}", "\n\n", prose).rstrip("\n").lstrip("\n")
-    return prose if re.search(r"\n[ \t]", prose) or _KEPT in prose else prose.lstrip(" \u00a0")
+    return prose if "\n" in prose or _KEPT in prose else prose.lstrip(" \u00a0")
 
 
-_BOLD = re.compile(r"(?<![\w*/])\*\*(\w(?:[^*_\n]{0,200}\w)?[:.!?]?)\*\*(?![\w*/])")
-_EMPHASIS = re.compile(r"(?<![\w*_/])(\*|__?)(\w[^*_\n]{0,200}\s[^*_\n]{0,200}\w[.!?]?)\1(?![\w*_/])")
+_BOLD = re.compile(
+    r"(?<![\w*/)])(?<![\d=)+-] )\*\*((?=[^\W\d_]{2})\w[^*_\n]{0,200}[^\W_][:.!?]?)\*\*(?![\w*/(]| [\d=(+-])"
+)
+_EMPHASIS = re.compile(
+    r"(?<![\w*_/)])(?<![\d=)+-] )([*_])((?:[^\W\d_]{2,}[ ,'’-]+){1,20}[^\W\d_]{2,}[.!?]?)\1(?![\w*_/(]| [\d=(+-])"
+)
 _HEADING = re.compile(r"(?<![^\n])(?<![^\n]\n)#{1,6} +(?=[A-Z][\w ,:'&/?!.-]{0,120}(?:\n\n|\Z))")
 
 
 def _unmarked(prose: str) -> str:
-    """Without emphasis and headings. A word in *...* may be a pattern, in __...__ a name, a `# line` a comment."""
+    """Without emphasis and headings. Beside a number it may be an operator, one word in *...* may be a pattern, what is
+    in __...__ a name, a `# line` a comment."""
     return _HEADING.sub("", _EMPHASIS.sub(r"\2", _BOLD.sub(r"\1", prose)))
 
 
@@ -218,13 +242,21 @@ _SENTENCE = re.compile(r"(?:\A|[.!?]\s|\n)\s{0,20}\Z")
 
 
 def _american(prose: str) -> str:
-    """American spelling of everyday words; with a capital inside a sentence it may be a name."""
+    """American spelling of everyday words; with a capital inside a sentence it may be a name, and so may any word of a
+    text with code in it. Not of a text about words, nor where a word stands in both spellings."""
+    if talks_of_words(prose) or pieces(prose) or lines(prose) or _both(prose):
+        return prose
 
     def word(found: re.Match[str]) -> str:
         begins = found.start() == 0 or _SENTENCE.search(prose[max(0, found.start() - 20) : found.start()])
         return american(found[0]) if found[0].islower() or begins else found[0]
 
     return _WORD.sub(word, prose)
+
+
+def _both(prose: str) -> bool:
+    words = set(re.findall(r"[a-z]+", prose.lower()))
+    return any(american(each) != each and american(each) in words for each in words)
 
 
 _CHANGES = {
@@ -237,3 +269,5 @@ _CHANGES = {
     "thousands": _ungrouped,
     "spelling": _american,
 }
+_AS_WRITTEN = frozenset(["markdown", "dates", "thousands", "spelling"])
+"""What does nothing in a text that speaks of code."""

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mitmesh.caching import code
+from mitmesh.caching import code, literal, technical, written
 from mitmesh.caching.lexicon import (
     FUNCTION,
     NAMES,
@@ -31,6 +31,7 @@ SHORT = 14
 """Words; in a longer prompt a `should` or `will` is seldom what is asked."""
 
 _QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
+_SYMBOLIC = re.compile(r"[^\w\s.,:;?!'’()-]|_")
 _PLACEHOLDER = re.compile(r"<([A-Z][A-Z_]*?)_?(\d*)>")
 _IDENTIFIER = re.compile(
     r"https?://\S+|(?<!\w)--?[a-zA-Z][\w-]*|(?:[\w.~-]*/)+[\w.-]+\w|/\w+|[A-Za-z]\w*(?:[.:]\w+)+(?:\(\))?|\w+\(\)|\w*_\w+|"
@@ -174,6 +175,7 @@ _STOPWORDS = {
     "nl": "de het en is niet hoe ik een mijn kan op voor met van waar wachtwoord",
 }
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
+_ANY_LANGUAGE = frozenset().union(*_LANGUAGES.values())
 _FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
 _THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
 _CAN = frozenset(
@@ -197,6 +199,10 @@ _CAN = frozenset(
         "must",
     ]
 )
+_MANNER = re.compile(r"(?i)(?<!would )(?<!'d )\blike (?:an?|the|i|i'm|my|you|we|he|she|it)\b")
+_ASKING = frozenset(["tell", "explain", "describe", "show", "give", "know", "say", "mean", "means", "meaning"])
+_UNNAMED = FUNCTION | NAMES
+_BETWEEN = frozenset(["and", "or", "vs", "versus", "than", "to", "with", "from"])
 _QUESTIONS = frozenset(["why", "when", "where", "who", "whom", "whose", "which", "how"])
 
 
@@ -214,6 +220,13 @@ class Reading:
     persons: tuple[int, ...]
     count: int  # numbers
     frame: frozenset[str]  # words of headings and labels
+    rows: tuple[str, ...]  # its lines, where it has several
+    technical: bool  # has code in it or speaks of it, and has words of:
+    two_ways: tuple[str, ...]  # words that are also spelt otherwise, in order
+    named: frozenset[str]  # likely names in code, as written
+    written: frozenset[str]  # every word, as written and in lower case
+    shouted: frozenset[str]  # words in capitals
+    wording: tuple[str, ...]  # what words it has, where words are what it is about
 
 
 @lru_cache(maxsize=4096)
@@ -224,10 +237,14 @@ def read(text: str) -> Reading | None:
     text = unicodedata.normalize("NFC", text).replace("’", "'")
     role, rest = persona(text)
     prose, pieces, fences = code.split(rest)
-    quotes = [next(filter(None, found), "") for found in _QUOTED.findall(prose)]
-    frame = " ".join(found[0] for found in FRAME.finditer(prose))
-    prose = _phrases(plain(_QUOTED.sub(lambda found: _mark(found[0]), prose)))
+    lines = literal.lines(code.unfenced(rest))
+    frame = _CARDINAL.sub(" ", _IDENTIFIER.sub(" ", " ".join(found[0] for found in FRAME.finditer(prose))))
+    quoted = [(found[0][0], next(filter(None, found.groups()), "")) for found in _QUOTED.finditer(prose)]
+    prose = plain(_QUOTED.sub(lambda found: _mark(found[0][1:-1]).strip(), prose))
     placeholders, prose = _placeholders(prose)
+    literals = literal.pieces(prose)
+    exact = bool(pieces or lines or literals or any(_SYMBOLIC.search(each) for _, each in quoted))
+    plainly, prose = prose, _phrases(prose)
     identifiers: list[str] = []
 
     def named(found: re.Match[str]) -> str:
@@ -239,7 +256,10 @@ def read(text: str) -> Reading | None:
     bare = _IDENTIFIER.sub(named, prose)
     numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
     bare = _APPROACH.sub(" ", bare)
-    words = [word for found in _WORD.findall(bare) for word in _parts(found.lower())]
+    raw = _WORD.findall(bare)
+    words = [word for found in raw for word in _parts(found.lower())]
+    two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
+    wording = _wording(words)
     words += [_mark(piece).strip() for piece in pieces]
     tokens = tuple(each if each in FUNCTION or each in PREPOSITIONS else canonical(each) for each in words)
     content = tuple(
@@ -249,7 +269,7 @@ def read(text: str) -> Reading | None:
         each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part))
     )
     facts: dict[str, object] = {
-        "code": pieces, "quotes": quotes, "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
+        "code": pieces, "lines": lines, "literals": literals, "quotes": [each if exact else each[1] for each in quoted], "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
         "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
@@ -257,7 +277,9 @@ def read(text: str) -> Reading | None:
         "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
-        "persons": sorted({_THIRD[each] for each in words if each in _THIRD}),
+        "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
+        "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
+        "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
         facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
@@ -265,12 +287,27 @@ def read(text: str) -> Reading | None:
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
+        tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
+        bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
+        frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
     )  # fmt: skip
+
+
+def _wording(words: list[str]) -> tuple[str, ...]:
+    """The words that are not to be exchanged: all in order where a text speaks of words, or has two beside each other
+    that mean the same (quick or fast)."""
+    compared = any(
+        between in _BETWEEN and one != other and canonical(one) == canonical(other)
+        for one, between, other in zip(words, words[1:], words[2:], strict=False)
+    )
+    if not compared and not technical.are_words_about_words(words):
+        return ()
+    return tuple(each for each in words if each not in FUNCTION and each not in _ASKING)
 
 
 def _mark(value: str) -> str:
     """A word of letters that stands for what is compared as a fact, so that its place among the words counts too."""
-    return " qz" + zlib.crc32(value.encode()).to_bytes(4, "big").hex().translate(_LETTERS) + " "
+    return f" {technical.MARK}" + zlib.crc32(value.encode()).to_bytes(4, "big").hex().translate(_LETTERS) + " "
 
 
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
@@ -302,7 +339,7 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
     found = _PLACEHOLDER.findall(prose)
     known: dict[tuple[str, str], int] = {}
     sequence = [(kind, known.setdefault((kind, n), len(known))) for kind, n in found]
-    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}"), prose)
+    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}").strip(), prose)
 
 
 def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
@@ -314,7 +351,7 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
         low = unit.lower()
         known = _UNITS.get(low) or _UNITS.get(stem(low), "")
         short = low in _SPACED or (0 < len(unit) <= 4 and not match["unit"].startswith(" "))
-        value = (match["sign"] or "") + _value(match["digits"])
+        value = (match["sign"] or "") + _value(match["digits"], measured=bool(match["money"] or known or short))
         if known or unit.startswith(("%", "°")) or short:
             kind, rest = known or (unit if len(unit) <= 2 else low), ""
         else:
@@ -328,20 +365,24 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
     return found, bare
 
 
-def _value(digits: str) -> str:
-    """1,000 is 1000, 2.0 is 2; what is no plain number (a date, a time, a version) stays as it is."""
+def _value(digits: str, *, measured: bool) -> str:
+    """1,000 is 1000, and 2.0 is 2 where something is measured; what is no plain number (a date, a time, a version)
+    stays as it is."""
     digits = digits.rstrip(".,:/")
     if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
-    if re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
+    if measured and re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
         digits = digits.rstrip("0").rstrip(".") if digits.endswith((".0", "00")) else digits
     return digits
 
 
 def _language(prose: str, words: list[str]) -> str:
     """Scripts that occur and, for Latin, the language whose small words are most; "" for English or unknown."""
-    scripts = {_script(each) for each in set(prose) if each.isalpha()} - {"LATIN"}
-    counts = {name: sum(word in known for word in words) for name, known in _LANGUAGES.items()}
+    scripts = set() if prose.isascii() else {_script(each) for each in set(prose) if each.isalpha()} - {"LATIN"}
+    small = [word for word in words if word in _ANY_LANGUAGE]
+    if len(small) < 2:
+        return " ".join(sorted(scripts))
+    counts = {name: sum(word in known for word in small) for name, known in _LANGUAGES.items()}
     best = max(counts, key=lambda name: counts[name])
     english = sum(word in FUNCTION for word in words)
     foreign = best if counts[best] >= 2 and counts[best] > english else ""

@@ -3,7 +3,7 @@
 # ruff: noqa: E501  tables of words and patterns, not prose
 from __future__ import annotations
 
-_OUR = "armour behaviour colour endeavour favour flavour glamour harbour honour humour labour neighbour odour rumour savour vigour"
+_OUR = "armour behaviour colour endeavour favour flavour glamour harbour honour humour neighbour odour rumour savour vigour"
 _ISE = """apolog author organ recogn real util optim minim maxim summar normal general categor custom
 initial serial synchron token visual emphas prior standard final critic memor modern neutral popular special stabil symbol
 local capital central character commercial crystal digit emphas equal fertil formal global harmon hospital ideal immun
@@ -11,14 +11,15 @@ italic legal liberal material mechan mobil monet national parallel penal persona
 sensit social steril subsid sympath termin vapor victim virtual"""
 _PLAIN = {
     "analyse": "analyze", "analysed": "analyzed", "analysing": "analyzing", "catalogue": "catalog", "centre": "center",
-    "centres": "centers", "litre": "liter", "litres": "liters", "theatre": "theater", "fibre": "fiber", "defence": "defense",
-    "offence": "offense", "licence": "license", "grey": "gray", "cancelled": "canceled", "cancelling": "canceling",
+    "centres": "centers", "litre": "liter", "litres": "liters", "theatre": "theater", "fibre": "fiber",
+    "offence": "offense", "cancelled": "canceled", "cancelling": "canceling",
     "modelling": "modeling", "modelled": "modeled", "labelled": "labeled", "labelling": "labeling", "travelling": "traveling",
     "travelled": "traveled", "traveller": "traveler", "amongst": "among", "whilst": "while", "learnt": "learned",
     "spelt": "spelled", "jewellery": "jewelry", "aluminium": "aluminum", "aeroplane": "airplane",
     "artefact": "artifact", "artefacts": "artifacts", "paediatric": "pediatric", "anaemia": "anemia",
 }  # fmt: skip
-"""Not here: analyses (a noun as well), cheque, metre, practise, storey, tyre, programme: two words in one spelling."""
+"""Not here: analyses (a noun as well), cheque, metre, practise, storey, tyre, programme: two words in one spelling;
+nor defence, grey, labour, licence: one spelling each in the names of people, parties, days, offices and laws."""
 
 
 def _words() -> dict[str, str]:

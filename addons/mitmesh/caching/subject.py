@@ -15,9 +15,11 @@ _PROFESSION = re.compile(
     re.IGNORECASE,
 )
 _LIMITS = re.compile(r"(?i)\b(?:not|never|without|non|junior|beginner|novice|grumpy|sarcastic|funny|rude|bad|evil)\b")
-_LINE_MARKS = re.compile(r"(?m)^[ \t]*(?:#{1,6}[ \t]+|[-*+][ \t]+|>[ \t]?)")
-_RULE = re.compile(r"(?m)^[ \t|:-]{3,}$")
-_STRONG = re.compile(r"(?<!\w)(\*\*|__)(?=\S)([^*_\n]{1,200}?)(?<=\S)\1(?!\w)")
+_TITLE = r"#{1,6} +(?=[A-Z][^\n]*(?:\n[ \t]*\n|\n?\Z))"
+_LINE_MARKS = re.compile(rf"(?m)^[ \t]*(?:{_TITLE}|[-*][ \t]+)")
+_PLUS = re.compile(r"(?m)^[ \t]*\+")
+_RULE = re.compile(r"(?m)^(?=[^\n]*\|)(?=[^\n]*--)[ \t|:-]{3,}$")
+_STRONG = re.compile(r"(?<![\w*/\d=+-])(?<![\d=+-] )\*\*(?=[^\W_]{2})([^*_\n]{1,200}?)(?<=[^\W_]|[:.!?])\*\*(?![\w*/])")
 
 
 def persona(text: str) -> tuple[str, str]:
@@ -33,12 +35,14 @@ def professional(role: str) -> bool:
 
 
 def plain(text: str) -> str:
-    """Without headings', lists', emphasis' and tables' marks."""
-    text = _STRONG.sub(r"\2", _LINE_MARKS.sub("", _RULE.sub("", text)))
-    return text.replace("|", "\n") if text.count("|") > 3 else text
+    """Without headings', lists', emphasis' and tables' marks. What may be more stays: __init__, `# a comment`, a diff's
+    lines, `> file`, a pipe that is in no table."""
+    table = _RULE.sub("", text)
+    rest = _STRONG.sub(r"\1", table if _PLUS.search(table) else _LINE_MARKS.sub("", table))
+    return rest.replace("|", "\n") if table != text and rest.count("|") > 3 else rest
 
 
-FRAME = re.compile(r"(?m)^#{1,6} [^\n]*$|^\*\*[^*\n]{1,60}:?\*\*:?[^\n]*$")
+FRAME = re.compile(rf"(?m)^{_TITLE}[^\n]*$|^\*\*[^*\n]{{1,60}}:?\*\*:?[^\n]*$")
 """A heading, or a label in bold with what it says."""
 
 

@@ -7,7 +7,6 @@ import secrets
 import socket
 from pathlib import Path
 
-from mitmesh.quotas.in_redis import RedisLedger
 from mitmesh.quotas.in_sqlite import SqliteLedger
 from mitmesh.quotas.ledger import Ledger
 from mitmesh.quotas.share import SharingLedger
@@ -20,6 +19,8 @@ def ledger(rules: Quotas, data: Path) -> Ledger:
     the address may have a password, so it is never in the message."""
     if rules.redis is None or rules.redis == "none":
         return SqliteLedger(data)
+    from mitmesh.quotas.in_redis import RedisLedger  # redis is 0.2 s of a start that may not need it
+
     kind, _, where = rules.redis.partition(":")
     try:
         url = os.environ.get(where, "") if kind == "env" else Path(where).expanduser().read_text().strip()

@@ -25,14 +25,18 @@ def tables_markdown() -> str:
 
 
 def _file(found: Migrations) -> Iterator[str]:
+    """What is there in the end, under the words of the migration that made it as what it is."""
     db = Database(memory=True)
     yield f"## {found.name.partition('.')[2]}.db"
+    about: dict[tuple[str, type], str] = {}
     for migration in found.pending(db):
-        known = {*db.table_names(), *db.view_names()}
         found.apply(db, stop_before=_after(found, migration.name))
-        about = " ".join((migration.fn.__doc__ or "").split())
-        made = [each for each in (*db.tables, *db.views) if each.name not in known and not _hidden(each.name)]
-        yield from (f"### {each.name}\n\n{about}\n\n{_columns(each)}" for each in made)
+        for each in (*db.tables, *db.views):
+            about.setdefault((each.name, type(each)), " ".join((migration.fn.__doc__ or "").split()))
+    left = {(each.name, type(each)): each for each in (*db.tables, *db.views) if not _hidden(each.name)}
+    for key, words in about.items():
+        if key in left:
+            yield f"### {key[0]}\n\n{words}\n\n{_columns(left[key])}"
 
 
 def _after(found: Migrations, name: str) -> list[str]:

@@ -42,7 +42,11 @@ class CacheNormalise(_Model):
     they do nothing."""
 
     unicode: bool = Field(default=True, description="Letters composed or not (NFC).")
-    whitespace: bool = Field(default=True, description="How many spaces and empty lines; indentation counts.")
+    whitespace: bool = Field(
+        default=True,
+        description="How many spaces between words of prose, and empty lines; indentation counts, and so do spaces "
+        "between signs, numbers and single letters.",
+    )
     markdown: bool = Field(default=False, description="Marks of emphasis and headings.")
     politeness: bool = Field(default=False, description="Greeting, please and thanks before and after.")
     persona: bool = Field(

@@ -16,8 +16,8 @@ from mitmesh import prices
 from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
 from mitmesh.caching.entry import Entry
 from mitmesh.caching.flights import Flight, Flights
-from mitmesh.caching.key import Key, Normal, key_of
-from mitmesh.caching.normalise import Normalise, normalise
+from mitmesh.caching.key import Key, Normal, key_of, last_turn, matters
+from mitmesh.caching.normalise import VERSION, Normalise, normalise
 from mitmesh.caching.semantic import Semantic, model_of
 from mitmesh.caching.store import Store
 from mitmesh.caching.tenant import tenant_of
@@ -39,7 +39,7 @@ OFF_LOOP = 200_000
 WRITTEN_OFF_LOOP = 32 * 1024
 """Bytes of an answer; a larger one is written as a stream in a thread."""
 LONG_TURN = 1_500
-"""Characters of a text; one that is longer is normalised in a thread."""
+"""Characters of the last user turn; one that is longer is normalised in a thread."""
 PATIENCE = 0.8
 """How much of a stage's time limit a call may wait for another's answer."""
 THOUGHT = 0.1
@@ -125,11 +125,13 @@ class Cache(Stage):
             else:
                 normal = None if x.operation is Operation.EMBEDDINGS else normal_of(x.rules)
                 apart = tenant + self._names(x) if own else tenant
-                large = x.request_bytes > OFF_LOOP or (
-                    normal and any(len(text.text) > LONG_TURN for text in x.call.texts)
-                )
+                size = len(x.body.raw)
+                large = size > OFF_LOOP or (
+                    normal and size > LONG_TURN  # in less there is no such turn
+                    and (turn := last_turn(x.body.doc, x.call.texts)) and len(turn.text) > LONG_TURN
+                )  # fmt: skip
                 key = await asyncio.to_thread(self._key, x, apart, normal) if large else self._key(x, apart, normal)
-                if not refers_elsewhere(key.canonical):
+                if key is not None:
                     return _State(key, tenant, era)
                 reason = "refers to what is fetched from elsewhere"
         x.cache = Cached(Layer.OFF, reason=reason)
@@ -141,7 +143,11 @@ class Cache(Stage):
         values = values_of(x)
         return self._hash(b"cache names", json.dumps(sorted(values.items()))) if values else ""
 
-    def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key:
+    def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key | None:
+        """The call's key; None where it refers to what is not in it."""
+        assert x.body
+        if refers_elsewhere(matters(x.body.doc)):
+            return None
         rules = x.rules.cache
         meant = rules.semantic.enabled and x.operation is Operation.CHAT
         return key_of(
@@ -314,7 +320,7 @@ def policy_of(rules: Rules) -> str:
     for field in fields(rules):
         if field.name not in _IRRELEVANT:
             digest.update(f"{field.name}\0{getattr(rules, field.name).model_dump_json()}\0".encode())
-    digest.update(rules.cache.normalise.model_dump_json().encode())  # what is another call of it
+    digest.update(f"{VERSION}\0{rules.cache.normalise.model_dump_json()}".encode())  # what is another call of it
     return digest.hexdigest()[:16]
 
 

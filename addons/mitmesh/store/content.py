@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.dialects.base import Kind, Part, Text
 from mitmesh.rules import Content
 from mitmesh.store.database import Row, insert, transaction
+from mitmesh.store.histories import History, Said, history, known, link
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
@@ -34,8 +35,8 @@ type Message = tuple[str, str]
 
 _ROLES = {Kind.TEXT: "assistant", Kind.REASONING: "reasoning", Kind.TOOL_CALL: "tool_call", Kind.REFUSAL: "refusal"}
 _ADD_MESSAGE = "insert or ignore into messages (hash, role, text, first_seen) values (?, ?, ?, ?)"
-_LINK = (
-    "insert or ignore into exchange_messages (exchange, direction, position, role, chars, message, tool)"
+_SAY = (
+    "insert or ignore into own_messages (exchange, direction, position, role, chars, message, tool)"
     " values (?, ?, ?, ?, ?, ?, ?)"
 )
 _TOOL = 200
@@ -114,28 +115,49 @@ def _answer_messages(texts: Texts) -> Iterable[Message]:
 
 def _tools(texts: Texts) -> set[int]:
     """The positions of an answer's messages that begin with the name of a tool."""
+    if texts.direction == REQUEST:
+        return set()
     said = [part for part in texts.parts if isinstance(part, Part) and part.kind is not Kind.OPAQUE]
     return {position for position, part in enumerate(said) if part.kind is Kind.TOOL_CALL and part.name}
 
 
 def write(conn: sqlite3.Connection, batch: list[Texts], hasher: Hasher) -> None:
-    """Store a batch in one transaction: new messages are added and indexed, known ones only pointed at."""
-    links: list[tuple[str, str, int, str, int, str | None, str | None]] = []
-    found: dict[str, Row] = {}
+    """Store a batch in one transaction: new messages are added and indexed, known ones only pointed at. The last
+    message of a request and those of an answer are the exchange's own; what comes before is a history, which it may
+    share."""
+    histories: list[History] = []
+    own: list[tuple[Texts, int, Said]] = []
     for texts in batch:
-        tools = _tools(texts)
-        for position, (role, text) in enumerate(messages(texts)):
-            key = hasher.message(role, text) if texts.keep else None
-            if key is not None:
-                found.setdefault(key, (key, role, text, texts.when))
-            tool = text.partition("\n")[0][:_TOOL] if key and position in tools else None
-            links.append((texts.exchange, texts.direction, position, role, len(text), key, tool))
+        said = [Said(role, text, texts.keep) for role, text in messages(texts)]
+        begin = len(said) - 1 if texts.direction == REQUEST else 0
+        if begin > 0:
+            histories.append(history(texts.exchange, texts.when, said[:begin], hasher))
+        own += [(texts, position, said[position]) for position in range(max(begin, 0), len(said))]
     with transaction(conn):
-        ids = _find(conn, found)
-        missing = [row for key, row in found.items() if key not in ids]
+        known_histories = known(conn, histories)
+        new = {said: one.when for one in histories for said in one.new if said.kept}
+        new |= {said: texts.when for texts, _, said in own if said.kept and said not in new}
+        ids = _messages(conn, new, hasher)
+        link(conn, histories, known_histories, ids)
+        insert(conn, _SAY, [_own(texts, position, said, ids) for texts, position, said in own])
+
+
+def _own(texts: Texts, position: int, said: Said, ids: dict[Said, int]) -> Row:
+    tool = said.text.partition("\n")[0][:_TOOL] if said.kept and position in _tools(texts) else None
+    return (texts.exchange, texts.direction, position, said.role, len(said.text), ids.get(said), tool)
+
+
+def _messages(conn: sqlite3.Connection, wanted: dict[Said, str], hasher: Hasher) -> dict[Said, int]:
+    """The ids of these messages, with when each was seen; those that are not there yet are added."""
+    keys = {said: hasher.message(said.role, said.text) for said in wanted}
+    ids = _find(conn, keys.values())
+    missing: list[Row] = [
+        (keys[said], said.role, said.text, when) for said, when in wanted.items() if keys[said] not in ids
+    ]
+    if missing:
         insert(conn, _ADD_MESSAGE, missing)
         ids |= _find(conn, [row[0] for row in missing])
-        insert(conn, _LINK, [(*link, ids[key] if key else None, tool) for *link, key, tool in links])
+    return {said: ids[key] for said, key in keys.items()}
 
 
 def _find(conn: sqlite3.Connection, hashes: Iterable[str]) -> dict[str, int]:

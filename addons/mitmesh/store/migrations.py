@@ -89,6 +89,14 @@ order by exchange, direction desc, position
 """
 
 
+_EXCHANGE_MESSAGES = """
+select exchange, direction, position, role, chars, message, tool from own_messages union all
+select exchange, 'request', said.key, said.value ->> 0, said.value ->> 1, said.value ->> 2, null
+from exchange_histories join histories on histories.id = exchange_histories.history,
+    json_each(histories.messages) as said
+"""
+
+
 @audit(name="001_workers")
 def workers(db: Database) -> None:
     """The processes that write here; the start of one closes what dead ones left open."""
@@ -169,9 +177,7 @@ def messages(db: Database) -> None:
 
 @content(name="002_exchange_messages")
 def exchange_messages(db: Database) -> None:
-    """Which messages an exchange had, in order. `message` is NULL where only sizes and roles are kept.
-
-    Without a rowid, as an agent's every turn adds a row for each message of its history."""
+    """Which messages an exchange had, in order. `message` is NULL where only sizes and roles are kept."""
     db.execute(
         "create table exchange_messages (exchange text not null, direction text not null, position integer not null,"
         " role text not null, chars integer not null, message integer references messages(id),"
@@ -186,6 +192,42 @@ def tool(db: Database) -> None:
     """The tool that an answer's message calls, where its text is kept: the first line of that, redacted as it is."""
     db.execute("alter table exchange_messages add column tool text")
     db.execute("drop view conversations")
+    db.create_view("conversations", _CONVERSATIONS.replace("messages.text\n", "messages.text, tool\n"))
+
+
+@content(name="004_own_messages")
+def own_messages(db: Database) -> None:
+    """Messages of an exchange that are in no history: the last of its request, and those of its answer."""
+    db.execute("drop view conversations")
+    db.execute("alter table exchange_messages rename to own_messages")
+
+
+@content(name="005_histories")
+def histories(db: Database) -> None:
+    """What requests begin with, each once, as a JSON list of role, characters and message. A history goes on from its
+    `parent`; `history_messages` has what it adds to that."""
+    db.execute(
+        "create table histories (id integer primary key, hash text not null unique,"
+        " parent integer references histories(id), messages text not null)"
+    )
+    db.execute("create index idx_histories_parent on histories (parent) where parent is not null")
+    db.execute(
+        "create table history_messages (message integer not null references messages(id),"
+        " history integer not null references histories(id), primary key (message, history)) without rowid"
+    )
+    db.execute("create index idx_history_messages_history on history_messages (history)")
+    db.execute(
+        "create table exchange_histories (exchange text primary key,"
+        " history integer not null references histories(id)) without rowid"
+    )
+    db.execute("create index idx_exchange_histories_history on exchange_histories (history)")
+
+
+@content(name="006_exchange_messages")
+def all_messages(db: Database) -> None:
+    """Which messages an exchange had, in order of their position. `message` is NULL where only sizes and roles are
+    kept."""
+    db.create_view("exchange_messages", _EXCHANGE_MESSAGES)
     db.create_view("conversations", _CONVERSATIONS.replace("messages.text\n", "messages.text, tool\n"))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mitmesh.store.database import AUDIT, CONTENT, read_only
+from mitmesh.store.histories import LATEST
 
 type Record = dict[str, Any]
 """A row by column name."""
@@ -59,9 +60,9 @@ def cached(data: Path) -> list[Record]:
 
 
 def search(data: Path, words: str, limit: int = 20) -> list[Record]:
-    """Messages that hold all the words, best first, each with the `exchange` that used it last."""
+    """Messages that hold all the words, best first, each with an `exchange` that used it lately."""
     sql = (
-        "select messages.*, (select max(exchange) from exchange_messages where message = messages.id) as exchange"
+        f"select messages.*, {LATEST} as exchange"
         " from messages_fts join messages on messages.id = messages_fts.rowid"
         " where messages_fts match ? order by messages_fts.rank limit ?"
     )

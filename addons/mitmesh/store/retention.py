@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from mitmesh.exchange import id_at
 from mitmesh.rules import Audit
+from mitmesh.store import histories
 from mitmesh.store.database import transaction
 from mitmesh.store.rows import stamp
 
@@ -26,11 +27,17 @@ COMPACT_EVERY = timedelta(days=1)
 _LAST = "~"
 """Sorts after every id."""
 
-_OLDEST_TEXTS = "select distinct exchange from exchange_messages where exchange < ? order by exchange limit ?"
-_OLDEST_ROWS = "select id from exchanges where id < ? order by id limit ?"
+_OLDEST_IN = "select * from (select distinct exchange from {} where exchange < :before order by exchange limit :most)"
+_OLDEST_TEXTS = (
+    f"{_OLDEST_IN.format('own_messages')} union {_OLDEST_IN.format('exchange_histories')} order by exchange limit :most"
+)
+_OLDEST_ROWS = "select id from exchanges where id < :before order by id limit :most"
 _OLDEST_CONNECTIONS = "select id from connections where started < ? order by started limit ?"
 _CHOSEN = "in (select value from json_each(?))"
-_UNUSED = f"id {_CHOSEN} and not exists (select 1 from exchange_messages where message = messages.id)"
+_UNUSED = (
+    f"id {_CHOSEN} and not exists (select 1 from own_messages where message = messages.id)"
+    " and not exists (select 1 from history_messages where message = messages.id)"
+)
 
 
 def used(*conns: sqlite3.Connection) -> int:
@@ -77,11 +84,12 @@ class Retention:
             exchanges = _ids(conn, _OLDEST_TEXTS, before)
             if exchanges is None:
                 return False
-            sql = "select json_group_array(distinct message) from exchange_messages where message is not null"
-            messages = conn.execute(f"{sql} and exchange {_CHOSEN}", (exchanges,)).fetchone()[0]
-            conn.execute(f"delete from exchange_messages where exchange {_CHOSEN}", (exchanges,))
-            gone = conn.execute(f"select sum(length(text)) from messages where {_UNUSED}", (messages,)).fetchone()[0]
-            conn.execute(f"delete from messages where {_UNUSED}", (messages,))
+            sql = f"select distinct message from own_messages where exchange {_CHOSEN} and message is not null"
+            messages = {row[0] for row in conn.execute(sql, (exchanges,))} | histories.forget(conn, exchanges)
+            conn.execute(f"delete from own_messages where exchange {_CHOSEN}", (exchanges,))
+            ids = json.dumps(list(messages))
+            gone = conn.execute(f"select sum(length(text)) from messages where {_UNUSED}", (ids,)).fetchone()[0]
+            conn.execute(f"delete from messages where {_UNUSED}", (ids,))
         self._stale += gone or 0
         return True
 
@@ -125,5 +133,5 @@ def _shrink(conn: sqlite3.Connection) -> bool:
 
 def _ids(conn: sqlite3.Connection, sql: str, before: str) -> str | None:
     """The ids as a JSON list, or None where there are none."""
-    ids = [row[0] for row in conn.execute(sql, (before, CHUNK))]
+    ids = [row[0] for row in conn.execute(sql, {"before": before, "most": CHUNK})]
     return json.dumps(ids) if ids else None

@@ -71,6 +71,8 @@ _string = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 def crowded(body: bytes, values: int = VALUES) -> bool:
     """Does `body` hold more than about so many values? Cheap for what is mostly text; needs no parsing."""
+    if len(body) <= values:  # each takes a byte
+        return False
     if body.count(b",") + body.count(b"[") + body.count(b"{") <= values:
         return False
     bare = _string.sub(b"", body)  # what stands in strings counts as one value
