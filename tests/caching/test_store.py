@@ -17,10 +17,11 @@ import pytest
 
 from cached import entry
 from mitmesh.caching import store as module
-from mitmesh.caching.database import FILE, KEY_FILE, File, remove
+from mitmesh.caching.database import FILE, KEY_FILE, File, now_on, remove
 from mitmesh.caching.entry import Entry, Seal, weigh
 from mitmesh.caching.store import Front, Store
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
+from mitmesh.exchange import new_id
 from mitmesh.rules.cache import Cache
 from mitmesh.store.keys import load_key
 
@@ -152,10 +153,10 @@ def test_cleared_since_its_call_came(file: File) -> None:
     """What was asked before somebody had entries forgotten is not kept; pruning is no such thing."""
     file.write([entry("1", created=1)], [])
     assert file.prune(100, **{**MANY, "ttl": 10}) == 1
-    before = file.news().era
-    assert file.write([entry("2", era=before)], []) == []
+    before = new_id()
+    assert file.write([entry("2", exchange=before)], []) == []
     file.clear("true", ())
-    late = file.write([entry("3", era=before), entry("4", era=before + 1)], [])
+    late = file.write([entry("3", exchange=before), entry("4", exchange=now_on())], [])
     assert [each.key for each in late] == [entry("3").key]
     assert [each.key for _, each in file.texts()] == [entry("4").key]
 
@@ -256,7 +257,7 @@ async def test_cleared_and_answered_anew_at_once(tmp_path: Path) -> None:
         await until(lambda: one.counters.written)
         with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
             other.execute("begin immediate")  # it is one change to whoever looks
-            other.execute("update epoch set number = number + 1, cleared = cleared + 1")
+            other.execute("update epoch set number = number + 1")
             other.execute(
                 "update entries set id = 7, exchange = ?, sealed = ?", ("01B", one.seal.close(entry("1", "GOOD")))
             )
@@ -271,14 +272,15 @@ async def test_cleared_while_it_is_under_way(tmp_path: Path) -> None:
     text. What is asked afterwards is."""
     key = entry("1").key
     async with opened(tmp_path) as one:
-        before = one.era
+        before = new_id()
         with closing(File(tmp_path, one.seal)) as file:
             file.clear("true", ())
-            one.add(entry("1", era=before))  # nobody told this worker yet
-            await until(lambda: one.era == before + 1 and one.here(key) is None, "it is not taken")
-            one.add(entry("1", era=before))
+            after = now_on()
+            one.add(entry("1", exchange=before))  # nobody told this worker yet
+            await until(lambda: one.cleared and one.here(key) is None, "it is not taken")
+            one.add(entry("1", exchange=before))
             assert one.here(key) is None
-            one.add(entry("1", era=before + 1))
+            one.add(entry("1", exchange=after))
             await until(lambda: file.get(key))
 
 
@@ -308,7 +310,8 @@ async def test_garbage_moved_into_its_place(tmp_path: Path, caplog: pytest.LogCa
         garbage.write_bytes(b"no database" * 1000)
         garbage.replace(tmp_path / FILE)
         await until(lambda: (tmp_path / f"{FILE}.damaged").exists(), "it is set aside")
-        one.add(entry("2"))
+        await until(lambda: one.cleared and two.cleared, "both saw another file")
+        one.add(entry("2", exchange=now_on()))
         await until(lambda: two.perhaps(entry("2").key), "they share again")
         assert one.counters.set_aside + two.counters.set_aside == 1
         assert one.warning is None and two.warning is None
@@ -318,13 +321,14 @@ async def test_garbage_moved_into_its_place(tmp_path: Path, caplog: pytest.LogCa
 async def test_removed_while_it_is_used(tmp_path: Path) -> None:
     """All is forgotten, in memory too, and what was asked before is not kept."""
     async with opened(tmp_path) as one:
-        before = one.era
+        before = new_id()
         one.add(entry("1"))
         await until(lambda: one.counters.written)
         remove(tmp_path)
         await until(lambda: one.here(entry("1").key) is None and not one.perhaps(entry("1").key))
-        assert one.era != before
-        one.add(entry("2"))
+        one.add(entry("1", exchange=before))
+        assert one.here(entry("1").key) is None
+        one.add(entry("2", exchange=now_on()))
         await until(lambda: one.counters.written == 2)
         assert one.warning is None and (tmp_path / FILE).exists()
 

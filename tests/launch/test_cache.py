@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cached import entry
-from mitmesh.caching.database import KEY_FILE, File
+from mitmesh.caching.database import KEY_FILE, File, now_on
 from mitmesh.caching.entry import Seal
 from mitmesh.caching.values import value_hash
 from mitmesh.launch import cache
@@ -81,11 +81,10 @@ def test_a_name_is_not_the_beginning_of_another(file: File) -> None:
     """A team whose name goes on after a space is another team; what a name has of its own is no pattern."""
     tenants = ["team:a", "team:a b", "team:a credential:ab", "team:a key:k1", "user:a namespace:n"]
     models = ["gpt-4.1[1m]", "gpt-4.1m", "gpt-4.1[1M]"]
-    file.clear("true", ())
-    file.write([entry(name, tenant=name) for name in tenants], [])
+    file.write([entry(name, tenant=name, model="m") for name in tenants], [])
     assert told(file, "clear", "--tenant", "a").startswith("4 ")
-    assert file.rows("select tenant from entries") == [("team:a b",)]
-    file.write([entry(name, model=name) for name in models], [])
+    assert file.rows("select tenant from entries where model = 'm'") == [("team:a b",)]
+    file.write([entry(name, model=name, exchange=now_on()) for name in models], [])
     assert told(file, "clear", "--model", "gpt-4.1[1m]").startswith("2 ")
     assert file.rows("select model from entries where model like 'gpt-4.1%'") == [("gpt-4.1m",)]
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cached import House, answered, chat, redacted
+from mitmesh.caching.database import now_on
 from mitmesh.dialects.base import Kind, Part, Usage
 from mitmesh.exchange import Billing, Exchange, Layer, Mode, Origin, Outcome
 from mitmesh.rules import Mesh, Rules
@@ -59,7 +60,7 @@ async def test_a_call_of_a_tool_that_may_not_be_given_any_more(house: House) -> 
 async def test_cleared_while_a_call_is_under_way(house: House) -> None:
     """Its answer is not kept: nobody looked at its text when entries were cleared."""
     x = await house.ask()
-    house.stage.store.era += 1
+    house.stage.store.cleared = now_on()
     house.done(x)
     assert layer(await house.ask()) is Layer.MISS
 

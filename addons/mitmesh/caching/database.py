@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from sqlite_utils import Database, Migrations
 
 from mitmesh.caching.entry import Entry, Seal
+from mitmesh.exchange import id_at
 from mitmesh.store.database import Row, connect, migrate, transaction
 from mitmesh.store.keys import locked
 
@@ -49,20 +51,18 @@ def _entries(db: Database) -> None:
 
 @migrations(name="002_cleared")
 def _cleared(db: Database) -> None:
-    """Another number whenever somebody had entries forgotten, and in another file: an answer that was asked for before
-    is not kept any more."""
-    db.execute("alter table epoch add column cleared integer not null default 0")
-    db.execute("update epoch set cleared = random() / 2")
+    """When somebody last had entries forgotten, as the id of an exchange: no answer to an earlier call is kept."""
+    db.execute("alter table epoch add column cleared text not null default ''")
 
 
 @dataclass(slots=True, frozen=True)
 class News:
     """What others did. `gone`: entries went; `rows`: keys of those that came, all that are left where some went, and
-    the exchange that each is from; `era`: another number whenever entries were cleared."""
+    the exchange that each is from; `cleared`: the id of the first exchange after entries were last cleared."""
 
     gone: bool
     rows: list[tuple[bytes, str]]
-    era: int
+    cleared: str
 
 
 class File:
@@ -81,7 +81,7 @@ class File:
                 raise
         self._conn.execute("PRAGMA cache_size=-4096")
         self._version = self._epoch = -1
-        self._last = self._era = 0
+        self._last, self._cleared = 0, ""
         self._closed = False
 
     def close(self) -> None:
@@ -133,15 +133,15 @@ class File:
         """What was done since the last call."""
         version = self._conn.execute("PRAGMA data_version").fetchone()[0]  # changes with others' writes alone
         if version == self._version:
-            return News(False, [], self._era)
-        epoch, self._era = self._conn.execute("select number, cleared from epoch").fetchone()
+            return News(False, [], self._cleared)
+        epoch, self._cleared = self._conn.execute("select number, cleared from epoch").fetchone()
         gone = epoch != self._epoch
         self._version, self._epoch, self._last = version, epoch, 0 if gone else self._last
         sql = "select id, key, exchange from entries where id > ? order by id"
         rows = self._conn.execute(sql, (self._last,)).fetchall()
         if rows:
             self._last = rows[-1][0]
-        return News(gone, [(key, exchange) for _, key, exchange in rows], self._era)
+        return News(gone, [(key, exchange) for _, key, exchange in rows], self._cleared)
 
     # --- what is found by meaning ---
 
@@ -168,16 +168,18 @@ class File:
 
     # --- writing ---
 
-    def write(self, added: Iterable[Entry], used: Iterable[tuple[int, int, int, bytes]]) -> list[Entry]:
+    def write(
+        self, added: Iterable[Entry], used: Iterable[tuple[int, int, int, bytes]], since: str = ""
+    ) -> list[Entry]:
         """Add entries and note uses `(when, hits, micro-dollars, key)`; one transaction. An entry takes the place of
-        one of the same key. Returns those that were not taken: entries were cleared since their calls came, or what
-        is there answers a later call."""
+        one of the same key. Returns those that were not taken: entries were cleared since their calls came (or these
+        came before the exchange `since`), or what is there answers a later call."""
         rows = [(entry, self._seal.close(entry)) for entry in added]
         late = []
         with transaction(self._conn):
-            era = self._conn.execute("select cleared from epoch").fetchone()[0]
+            cleared = max(since, self._conn.execute("select cleared from epoch").fetchone()[0])
             for entry, sealed in rows:
-                if entry.era not in (None, era) or self._newer(entry):
+                if entry.exchange < cleared or self._newer(entry):
                     late.append(entry)
                     continue
                 self._delete("key = ?", (entry.key,))
@@ -232,7 +234,7 @@ class File:
         """Delete the entries for which the SQL condition holds; how many went. Every worker forgets them too."""
         with transaction(self._conn):
             gone = self._delete(where, parameters)
-            self._conn.execute("update epoch set number = number + 1, cleared = cleared + 1")
+            self._conn.execute("update epoch set number = number + 1, cleared = ?", (now_on(),))
         self._conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted is not to stay in the -wal file
         return gone
 
@@ -256,10 +258,15 @@ class File:
                 yield number, entry
 
 
-def inode_of(data: Path) -> int | None:
+def now_on() -> str:
+    """The id of the first exchange that begins after now (they are sorted by time)."""
+    return id_at(time.time_ns() // 1_000_000 + 1)
+
+
+def inode_of(data: Path, name: str = FILE) -> int | None:
     """What tells the file that is there from another in its place; None where there is none."""
     try:
-        return (data / FILE).stat().st_ino
+        return (data / name).stat().st_ino
     except OSError:
         return None
 

@@ -39,8 +39,6 @@ class Entry:
     user: str | None = None
     values: tuple[str, ...] = ()
     size: int = 0
-    era: int | None = None
-    """The file's era (another one whenever entries are cleared) when its call came; None where that is no matter."""
     shown: dict[Any, bytes] = field(default_factory=dict)
     """Its bytes in the forms that were asked for, while it is held in memory."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from mitmesh.caching.database import FILE, KEY_FILE, File, inode_of, set_aside
+from mitmesh.caching.database import DAMAGED, FILE, KEY_FILE, File, inode_of, now_on, set_aside
 from mitmesh.caching.entry import Entry, Seal, weigh
 from mitmesh.rules.cache import Cache
 from mitmesh.store.errors import AuditError
@@ -124,8 +124,9 @@ class Store:
         self.rules = Cache()
         self.seal = Seal(b"\0" * 32)
         """What entries are sealed with; this one until the folder's key is known, when nothing is written."""
-        self.era = 0
-        """Another number whenever entries were cleared, as far as is known here."""
+        self.cleared = ""
+        """The id of the first exchange after entries were last cleared, as far as is known here: no answer to an
+        earlier one is kept, for nobody looked at its text."""
         self.changes = 0
         """How often others' entries came or went: what was read before the last time may be gone."""
         self._known: set[int] = set()
@@ -207,7 +208,7 @@ class Store:
     def add(self, entry: Entry) -> None:
         """Keep an answer: here at once, in the file soon. Not where entries were cleared since its call came, or a
         later call was answered before."""
-        if entry.era not in (None, self.era) or not self.front.put(entry):
+        if entry.exchange < self.cleared or not self.front.put(entry):
             return
         if self._queue.qsize() >= MOST_WAITING:
             self.counters.dropped += 1
@@ -269,6 +270,8 @@ class Store:
                 return file
             del self._files[name]
             file.close()
+            if inode_of(self.data, f"{FILE}{DAMAGED}") != file.inode:  # somebody removed it, to have all forgotten
+                self.cleared = max(self.cleared, now_on())
         inode = inode_of(self.data)
         try:
             file = File(self.data, self.seal)
@@ -324,7 +327,7 @@ class Store:
         return added, used, False
 
     def _write(self, added: dict[bytes, Entry], used: list[Used], file: File) -> None:
-        late = file.write(added.values(), used)
+        late = file.write(added.values(), used, self.cleared)
         self.counters.written += len(added) - len(late)
         self._known.update(map(_short, added))  # it may have been made anew since they were added
         if late:
@@ -337,7 +340,7 @@ class Store:
     def _news(self, file: File, *, wrote: bool = False) -> None:
         """Learn what others did with the file."""
         news = file.news()
-        self.era = news.era
+        self.cleared = max(self.cleared, news.cleared)
         if news.gone:
             self._known = {_short(key) for key, _ in news.rows}
         else:

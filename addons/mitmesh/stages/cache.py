@@ -54,8 +54,6 @@ class _State:
 
     key: Key
     tenant: str
-    era: int
-    """The store's era when it came."""
     flight: Flight | None = None
     entry: Entry | None = None
     vector: bytes | None = None
@@ -107,7 +105,7 @@ class Cache(Stage):
 
     async def _state(self, x: Exchange, asked: frozenset[str]) -> _State | None:
         """What is kept of a call in which the cache has a part; None, and why in `x.cache`, where it has none."""
-        rules, era, reason = x.rules.cache, self.store.era, None
+        rules, reason = x.rules.cache, None
         if "off" in asked:
             reason = "switched off by X-Mesh-Cache"
         elif "no-store" in asked:
@@ -132,7 +130,7 @@ class Cache(Stage):
                 )  # fmt: skip
                 key = await asyncio.to_thread(self._key, x, apart, normal) if large else self._key(x, apart, normal)
                 if key is not None:
-                    return _State(key, tenant, era)
+                    return _State(key, tenant)
                 reason = "refers to what is fetched from elsewhere"
         x.cache = Cached(Layer.OFF, reason=reason)
         return None
@@ -255,7 +253,6 @@ class Cache(Stage):
             state.key.exact, x.answer, x.id, int(time.time()), state.tenant, x.provider, x.call.model or "",
             body=body, cost=x.cost, rest=state.key.rest, turn=state.key.turn, vector=None if acts else state.vector,
             user=x.identity.user, values=tuple({value_hash(self._hash, value) for value in values.values()}),
-            era=state.era,
         )  # fmt: skip
 
     def health(self) -> dict[str, Any]:
