@@ -17,6 +17,15 @@ HTTP2_NAMES = ["api.openai.com", "api.anthropic.com", "generativelanguage.google
 HTTP1_NAMES = ["api.groq.com", "plain.example", "blocked.example"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow ones are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """To start a mitmesh takes seconds: a test that has one of its own is slow, unless it says that it is quick."""
+    for item in items:
+        own = item.path.parent == Path(__file__).parent and "make_mesh" in getattr(item, "fixturenames", ())
+        if own and not item.get_closest_marker("quick"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The CA that the fake providers' certificates come from."""

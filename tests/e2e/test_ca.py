@@ -103,6 +103,7 @@ def test_no_other_key_signs(make_mesh: MakeMesh, tmp_path: Path, options: list[s
     assert said in stopped(make_mesh(options=[word.format(pem=pem) for word in options]))
 
 
+@pytest.mark.quick
 def test_ours_signs_again_when_mitmproxy_loads_its_own(make_mesh: MakeMesh, tmp_path: Path) -> None:
     """A `confdir` that is set while it runs makes mitmproxy load another CA: ours takes its place at once."""
     script, done = tmp_path / "changer.py", tmp_path / "done"

@@ -536,6 +536,7 @@ def test_other_bytes(policy: str, mesh: Mesh, seen: Provider, client: httpx.Clie
 # --- rules that change ---
 
 
+@pytest.mark.quick
 def test_rules_reach_open_connections(tmp_path: Path, theirs: Authority, llm: Provider, seen: Provider) -> None:
     """A host that is blocked while connections to it are open serves no further call on them."""
     local = {"mesh.yaml": RAW_TEXT, "hosts.yaml": "hosts: [{id: a, match: [lasting.example], provider: openai}]\n"}

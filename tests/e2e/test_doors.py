@@ -90,6 +90,7 @@ def governed(mesh: Mesh, provider: Provider) -> None:
     wait_for(lambda: seen <= {row["traceparent"] for row in mesh.rows(query)}, "a row of every call that left")
 
 
+@pytest.mark.quick
 def test_doors_change_while_traffic_flows(make_mesh: MakeMesh, tmp_path: Path, provider: Provider) -> None:
     """A door that is touched, broken, mended, emptied or deleted takes nothing away, for no call."""
     path = door(tmp_path, "stack")
@@ -216,6 +217,7 @@ def listening(pid: int) -> set[str]:
     return found
 
 
+@pytest.mark.quick
 def test_plain_form(make_mesh: MakeMesh, provider: Provider, free_port: int, loopback_only: None) -> None:
     """`mitmdump -s addons/stack.py` governs or refuses from its first moment, and ends up on loopback alone."""
     mesh = make_mesh(options=["-p", str(free_port)], without=["server", "mesh_listen"])

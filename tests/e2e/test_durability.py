@@ -91,6 +91,7 @@ def killed_under_load(mesh: Mesh, provider: Provider) -> set[str]:
     return safe
 
 
+@pytest.mark.quick
 def test_strict_survives_kill(make_mesh: MakeMesh, provider: Provider) -> None:
     """Strict: every call that the provider saw has a row after kill -9, and those cut off become interrupted."""
     mesh = make_mesh(local={"mesh.yaml": STRICT}).start()
@@ -139,6 +140,7 @@ def test_nothing_is_lost_to_sigterm(durability: str, make_mesh: MakeMesh, provid
     assert texts[0]["n"] >= len(seen)
 
 
+@pytest.mark.quick
 def test_ndjson(make_mesh: MakeMesh, provider: Provider) -> None:
     """By option each exchange is also a line of JSON, in SemaMesh's field names."""
     mesh = make_mesh(local={"mesh.yaml": RAW_TEXT + "  ndjson: calls.ndjson\n"}).start()
@@ -207,6 +209,7 @@ def with_data(mesh: Mesh, data: Path) -> Mesh:
     return mesh
 
 
+@pytest.mark.quick
 def test_full_disk_strict(make_mesh: MakeMesh, small_disk: Path, provider: Provider) -> None:
     """Strict: while no row can be written every call is refused with 503 and none leaves; with room again they pass."""
     mesh = with_data(make_mesh(local={"mesh.yaml": STRICT}), small_disk).start()

@@ -387,6 +387,7 @@ def stop_under_way(watched: Watched, provider: Provider, *signals: int) -> tuple
     return stream, waiting, deciding
 
 
+@pytest.mark.quick
 def test_sigterm_drains(make_watched: Callable[..., Watched], provider: Provider) -> None:
     """SIGTERM lets calls in flight end in their time, takes no new one, and then ends the process."""
     watched = make_watched(

@@ -284,6 +284,7 @@ def test_scope_fails(make_mesh: MakeMesh, provider: Provider, provider1: Provide
     nothing_told(mesh)
 
 
+@pytest.mark.quick
 def test_health_fails(make_mesh: MakeMesh, tmp_path: Path) -> None:
     """A stage that cannot say how it is makes the proxy not ready, and /health says which."""
     mesh = make_mesh(scripts=FAULTY, environ={"MESH_TEST_FAULTS": "metrics:health"})

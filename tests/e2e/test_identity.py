@@ -194,6 +194,7 @@ def test_nothing_is_kept(known: Mesh, red: tuple[str, str], provider: Provider) 
             assert not [secret for secret in secrets if secret in file.read_bytes()], file.name
 
 
+@pytest.mark.quick
 def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
     """Where they are required nothing passes without them, what is tunnelled neither."""
     mesh = make_mesh(local={"identities.yaml": "proxy_credentials: required\nunknown: refuse\n"}).start()

@@ -215,6 +215,7 @@ def _in_flight(mesh: Mesh, provider: Provider, headers: dict[str, str]) -> None:
     wait_for(lambda: len(provider.calls) > before, "the call in flight")
 
 
+@pytest.mark.quick
 def test_failing_finder(make_mesh: MakeMesh, provider: Provider) -> None:
     """A finder that fails refuses the call with 503 in the dialect's shape, and the next call is served."""
     mesh = make_mesh(local={"mesh.yaml": REDACTED}, options=BREAKS).start()

@@ -85,6 +85,7 @@ def test_bad_rules(file: str, text: str, told: str, make_mesh: MakeMesh) -> None
     assert told in refused(make_mesh(local={file: text}))
 
 
+@pytest.mark.quick
 def test_no_rules(make_mesh: MakeMesh) -> None:
     """Without hosts.yaml nothing would be governed."""
     mesh = make_mesh()
@@ -92,6 +93,7 @@ def test_no_rules(make_mesh: MakeMesh) -> None:
     assert "nothing would be governed" in refused(mesh)
 
 
+@pytest.mark.quick
 def test_reload(make_mesh: MakeMesh, provider: Provider) -> None:
     """Changed rules hold at once and cost no call in flight its answer; a mistake in them leaves the old ones."""
     mesh = make_mesh().start()
@@ -182,6 +184,7 @@ def test_refused_at_start(name: str, make_mesh: MakeMesh, tmp_path: Path) -> Non
     assert said.startswith(f"mitmproxy option {name} must be ")
 
 
+@pytest.mark.quick
 def test_refused_while_running(make_mesh: MakeMesh, tmp_path: Path, provider: Provider) -> None:
     """Nor can any of them be set later: the change fails, the old value stays, and calls are governed as before."""
     file = tmp_path / "try.json"
@@ -200,6 +203,7 @@ def test_refused_while_running(make_mesh: MakeMesh, tmp_path: Path, provider: Pr
     assert mesh.exchange(answer.headers["x-mesh-id"])["outcome"] == "answered"
 
 
+@pytest.mark.quick
 def test_unknown_option(make_mesh: MakeMesh) -> None:
     """A misspelt option is not silently without effect."""
     assert "mesh_drian" in refused(make_mesh(options=["--set", "mesh_drian=5"]))

@@ -71,6 +71,7 @@ def test_searched_answers_are_carried_too(make_mesh: MakeMesh, corporate: Corpor
     assert (answer.status_code, corporate.asked) == (200, ["api.openai.com:443"])
 
 
+@pytest.mark.quick
 def test_a_call_is_governed_and_carried(behind: Mesh, corporate: Corporate, provider: Provider) -> None:
     """A call to an LLM host is decrypted, audited, and leaves through the corporate proxy."""
     with client(behind, behind.ca) as http:
