@@ -1,5 +1,10 @@
 """The index against a plain comparison with every vector."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -105,3 +110,10 @@ def test_a_vector_without_direction_matches_nothing(form):
         index.add(99, bytes(DIMENSIONS), "a")
     assert len(index) == 10
     assert index.search(bytes(DIMENSIONS), 20, "a") == []
+
+
+def test_the_model_can_be_loaded_after_the_index() -> None:
+    """A rule may name another model at first and the shipped one later: onnxruntime comes after usearch then."""
+    code = "import mitmesh.caching.index, mitmesh.caching.embedder, onnxruntime"
+    environ = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "addons")}
+    assert subprocess.run([sys.executable, "-c", code], env=environ, timeout=60, check=False).returncode == 0

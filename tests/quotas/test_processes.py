@@ -17,7 +17,8 @@ from quotas.conftest import start_redis
 
 WORKER = Path(__file__).with_name("worker.py")
 ADDONS = Path(__file__).parents[2] / "addons"
-LEASE = 2
+LEASE = 6
+"""Seconds; workers that start later than that after the first would find its reservations expired."""
 
 
 def start(where: str, name: str, calls: int, most: int) -> subprocess.Popen[str]:

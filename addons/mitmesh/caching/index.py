@@ -9,6 +9,7 @@ from collections.abc import Container
 from typing import Protocol
 
 import numpy as np
+import onnxruntime  # noqa: F401  imported after usearch it ends the process (SIGSEGV; 1.32 and 2.26)
 from usearch.index import Index as Graph
 
 SMALL = 2_000
