@@ -110,6 +110,12 @@ def test_places_are_found(text: str, found: bool) -> None:
     assert bool(PLACES.search(text)) is found
 
 
+def test_no_merge_is_half_done() -> None:
+    """Marks of a conflict stand in no file."""
+    found = [file.name for file in files() if re.search(rb"(?m)^(?:<{7}|>{7}) ", file.read_bytes())]
+    assert not found
+
+
 def test_every_module_says_what_it_is_for() -> None:
     """Each module and door begins with a docstring."""
     modules = [file for file in files() if file.is_relative_to(ROOT / "addons") and file.suffix == ".py"]
