@@ -149,7 +149,7 @@ def test_demo_leaves_nothing(make_mesh: MakeMesh, counted: list[str]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_memory(make_mesh: MakeMesh, counted: list[str], provider: Provider) -> None:
     """Thousands of calls, small, large and streamed, leave no memory behind."""
     mesh = make_mesh(options=counted).start()
