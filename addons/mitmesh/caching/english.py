@@ -18,9 +18,9 @@ _ONLY_ENGLISH = _set(
 """Words of no other language."""
 _FOREIGN = _set(
     "der das den dem des und ist nicht wie ein eine einen einer mein meine für mit von zu zum zur wo warum nach auf "
-    "bei sind haben kostet le la les et est pas je un une mon ma sur pour avec du où el los las y es cómo como mi por qué "
-    "dónde il lo gli e è mio mia che os uma com não em de het en een mijn voor met van och att det som jag på og er "
-    "ikke jeg til się czy jak"
+    "bei sind haben kostet le la les et est pas je un une mon ma sur pour avec du où el los las y es cómo como mi por "
+    "qué dónde il lo gli e è mio mia che os uma com não em de het en een mijn voor met van och att det som jag på og "
+    "er ikke jeg til się czy jak"
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _LISTED = re.compile(
