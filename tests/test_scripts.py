@@ -218,13 +218,13 @@ def test_two_setups_at_once_are_one(machine: Machine) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_fresh_clone_is_set_up_within_a_minute(tmp_path: Path) -> None:
-    """The real lock: under a minute (two when pip does it beside other tests), under 700 MB, and all of it imports."""
+    """The real lock: under a minute (four when pip does it beside other tests), under 700 MB, and all of it imports."""
     for name in ("requirements.lock", "scripts/setup"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     began = time.monotonic()
     subprocess.run([tmp_path / "scripts" / "setup"], check=True, stdin=subprocess.DEVNULL)
-    assert time.monotonic() - began < (60 if shutil.which("uv") else 120)
+    assert time.monotonic() - began < (60 if shutil.which("uv") else 240)
     size = sum(file.lstat().st_size for file in (tmp_path / ".venv").rglob("*"))
     assert size < 700 * 10**6
     check = "import mitmproxy.tools.main, datasette, tiktoken, genai_prices, sqlite_utils, zstandard, brotli, aiohttp"

@@ -64,7 +64,7 @@ async def test_a_session_turn_by_turn(company: Path) -> None:
     assert html.count("You are a coding agent.") == 1
     assert html.count(browsed.SECRET_WORDS) == 1
     assert html.count("Tools called: <code>read_file</code>") == 3
-    assert html.count("<h4>tool call <code>read_file</code>") == 4  # in answers, and the first time it is sent back
+    assert html.count("<h4>tool call <code>read_file</code>") == 3  # in answers; what is sent back is the same call
     assert "messages of the turns before were sent again" in html
 
 

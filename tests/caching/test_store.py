@@ -197,6 +197,16 @@ def test_front_is_bounded_as_entries_grow() -> None:
     assert len(front) == 0
 
 
+def test_front_and_what_is_too_large_for_it() -> None:
+    """It is not held, and pushes nothing out; the older answer in its place is gone."""
+    front, large = Front(), entry("1", "x" * 100_000)
+    front.limit = weigh(large) - 1
+    front.put(entry("1"))
+    front.put(entry("2"))
+    assert front.put(large)
+    assert front.get(large.key) is None and front.get(entry("2").key) is not None
+
+
 def test_front_of_no_size() -> None:
     """memory_bytes: 0 holds nothing."""
     front = Front()
@@ -411,13 +421,14 @@ async def test_damaged_while_it_runs(tmp_path: Path) -> None:
         assert found is not None and found.answer.text == "Paris."
 
 
-async def test_damaged_key(tmp_path: Path) -> None:
-    """What was sealed with a key that is gone is set aside; a new key and file begin."""
+async def test_damaged_key(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is set aside with what was sealed with it, and named; a new key and file begin."""
     async with opened(tmp_path) as store:
         store.add(entry("1"))
     (tmp_path / KEY_FILE).write_bytes(b"short")
     async with opened(tmp_path) as store:
         assert store.counters.set_aside == 1 and not store.perhaps(entry("1").key)
+        assert "cache.key was damaged" in caplog.text and (tmp_path / "cache.key.damaged").read_bytes() == b"short"
         store.add(entry("2"))
         await until(lambda: store.counters.written)
 

@@ -60,6 +60,11 @@ class Listener(socketserver.ThreadingTCPServer):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
+    def __exit__(self, *error: object) -> None:
+        """End the thread before the socket: one that goes on polls whatever gets the socket's number next, for ever."""
+        self.shutdown()
+        super().__exit__(*error)
+
 
 def swallow(sock: socket.socket, listener: Listener) -> None:
     """Keep what comes, and answer nothing."""

@@ -525,6 +525,16 @@ async def test_claims_of_a_client(stage: Redact) -> None:
     assert row["history_at_provider"] and ANN not in str(row)
 
 
+async def test_a_tool_is_known_at_its_first_call(stage: Redact) -> None:
+    """A User-Agent that was never searched is not shown until it was; then its tool counts, for quotas and rules."""
+    x = exchange("openai_chat", chat("hi"))
+    x.user_agent = "other-agent/2.0 (a build that nobody has seen before)"
+    x.identity.attest("user_agent", tool="other-agent", tool_version="2.0")
+    await stage.request(x)
+    assert x.user_agent == "other-agent/2.0 (a build that nobody has seen before)"
+    assert (x.identity.tool, x.identity.tool_version) == ("other-agent", "2.0")
+
+
 def test_words_of_an_api() -> None:
     """What may end an answer is kept as it is; what is no API's word is not."""
     for word_ in ("stop", "MAX_TOKENS", "end_turn", "content_filter", "invalid_request_error", "429", None):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any
 
 SHOWN_CHARS = 1_200
 """Of a message before the rest is folded away."""
 LONGEST_CHARS = 100_000
 """Of a message on a page at all; Datasette's own row has the whole of it."""
+LOOK_BACK = 16
+"""Calls before; a session may be several conversations, an agent's and those of its helpers."""
 
 
 @dataclass(slots=True)
@@ -36,7 +40,7 @@ class Turn:
     said: list[Said] | None = None
     answer: list[Said] | None = None
     repeated: int = 0
-    """Messages of the request that the turns before had as well."""
+    """Messages of the request that an earlier turn had as well, or answered with."""
     tools: list[str] = field(default_factory=list)
 
     @property
@@ -54,6 +58,14 @@ class Turn:
         """Milliseconds that were not ours."""
         total, own = self.call["total_ms"], self.call["own_ms"]
         return None if total is None else max(total - (own or 0.0), 0.0)
+
+
+@dataclass(slots=True)
+class _Call:
+    """What a call had: its messages, its answer's behind them; and of these the calls of tools."""
+
+    messages: list[Hashable]
+    called: list[Hashable]
 
 
 def turns(
@@ -74,25 +86,47 @@ def _add_messages(found: Mapping[str, Turn], messages: Iterable[Mapping[str, Any
     by_call: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for message in messages:
         by_call[message["exchange"]].append(message)
-    known: set[int] = set()
-    before: list[str] = []
+    before: deque[_Call] = deque(maxlen=LOOK_BACK)
     for id, turn in found.items():
-        turn.said, turn.answer = [], []
-        for message in by_call[id]:
-            if message["direction"] == "answer":
-                turn.answer.append(_said(message))
-                if message["role"] == "tool_call":
-                    turn.answer[-1].tools = [_tool(message)]
-                    turn.tools.append(_tool(message))
-            elif message["message"] in known:
-                turn.repeated += 1
-            else:
+        asked = [message for message in by_call[id] if message["direction"] != "answer"]
+        answered = [message for message in by_call[id] if message["direction"] == "answer"]
+        keys = [_key(message) for message in asked]
+        again, calls = _again(keys, before)
+        turn.said = []
+        for place, message in enumerate(asked):
+            if place not in again and message["role"] == "tool_call" and calls:  # the answer's, written another way
+                calls -= 1
+                again.add(place)
+            if place not in again:
                 turn.said.append(_said(message))
-                if message["role"] == "tool_call":  # what the answer before asked for, sent back without a name
-                    turn.said[-1].tools, before = before, []
-            if message["message"] is not None:
-                known.add(message["message"])
-        before = list(turn.tools)
+        turn.repeated = len(again)
+        turn.answer = [_said(message) for message in answered]
+        for message, said in zip(answered, turn.answer, strict=True):
+            if message["role"] == "tool_call":
+                said.tools = [_tool(message)]
+        turn.tools = [tool for said in turn.answer for tool in said.tools]
+        called = [_key(message) for message in answered if message["role"] == "tool_call"]
+        before.appendleft(_Call(keys + [_key(message) for message in answered], called))
+
+
+def _key(message: Mapping[str, Any]) -> Hashable:
+    """The same for the same message. Of a text that was not kept its size is all that is known."""
+    return message["message"] if message["message"] is not None else (message["role"], message["chars"])
+
+
+def _again(keys: list[Hashable], before: Iterable[_Call]) -> tuple[set[int], int]:
+    """The places of the messages that the call before had too (the one that begins most alike, the latest of those),
+    but for the last, which is what this call is about; and how many tools its answer called that are not among them."""
+    history = keys[:-1]
+    earlier = max(before, key=lambda each: _alike(each.messages, history), default=_Call([], []))
+    begun = _alike(earlier.messages, history)
+    rest = SequenceMatcher(None, earlier.messages[begun:], history[begun:], autojunk=False).get_matching_blocks()
+    again = {*range(begun), *(begun + b + place for _, b, size in rest for place in range(size))}
+    return again, sum(key not in keys for key in earlier.called)
+
+
+def _alike(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _said(message: Mapping[str, Any]) -> Said:

@@ -76,6 +76,8 @@ class Front:
             return False
         self.drop(entry.key)
         entry.size = weigh(entry)
+        if entry.size > self.limit:  # it would push out all others, and itself
+            return True
         self._entries[entry.key] = entry
         self.size += entry.size
         self._shrink()
@@ -257,9 +259,10 @@ class Store:
     def _load_key(self) -> bytes:
         try:
             return load_key(self.data, KEY_FILE)
-        except AuditError:  # what was sealed with it cannot be opened any more
-            (self.data / KEY_FILE).unlink()
-            self._set_aside(None)
+        except AuditError:  # what was sealed with it cannot be opened without it
+            key = self.data / KEY_FILE
+            key.replace(key.with_name(f"{KEY_FILE}{DAMAGED}"))
+            self._set_aside(None, KEY_FILE)
             return load_key(self.data, KEY_FILE)
 
     def _file(self, name: str) -> File:
@@ -367,10 +370,16 @@ class Store:
         self._troubles.pop(what, None)
         return True
 
-    def _set_aside(self, inode: int | None) -> None:
+    def _set_aside(self, inode: int | None, damaged: str = FILE) -> None:
         if set_aside(self.data, inode):
             self.counters.set_aside += 1
-            log.warning("mitmesh: %s was damaged and is set aside as %s.damaged; the cache begins anew", FILE, FILE)
+            also = "" if damaged == FILE else f", with {FILE}"
+            log.warning(
+                "mitmesh: %s was damaged and is set aside as %s.damaged%s; the cache begins anew",
+                damaged,
+                damaged,
+                also,
+            )
 
     def _failed(self, what: str, why: str) -> None:
         self._troubles[what] = why

@@ -36,10 +36,10 @@ from mitmesh.rules import Content
 from mitmesh.stage import Stage
 from mitmesh.store.content import STORED_ANSWER, STORED_TEXTS
 from mitmesh.store.keys import Hasher, load_key, make_folder
+from mitmesh.useragent import tool_of
 
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Answer
-    from mitmesh.dialects.base import Path as Place
     from mitmesh.exchange import Exchange
     from mitmesh.redaction.findings import Finds
     from mitmesh.rules import Rules
@@ -162,7 +162,7 @@ class Redact(Stage):
         """Show no claim to audit and metrics before it was searched: the search may fail."""
         for claim in claims:
             if self.finder.remembered([claim.text]) != [[]]:
-                _show(x, claim.path, None)
+                _show(x, claim, None)
 
     async def _redaction(
         self, x: Exchange, texts: list[Text], odd: frozenset[int], names: Names
@@ -217,7 +217,7 @@ class Redact(Stage):
             new = redaction.stored.get(index) or redaction.sent.get(index)
             if text.path == SESSION and new:  # a placeholder would be the same in other sessions
                 new = self._hash(text.text)
-            _show(x, text.path, new or text.text)
+            _show(x, text, new or text.text)
         for path in (SESSION, USER_AGENT):
             sent.pop(path, None)
         if (new := sent.pop(MODEL, None)) and x.body and isinstance(x.body.doc, dict) and "model" in x.body.doc:
@@ -337,14 +337,16 @@ def _claims(x: Exchange) -> list[Text]:
     return [Text(path, Provenance.METADATA, said) for path, said in claims if said and len(said) > SHORT]
 
 
-def _show(x: Exchange, path: Place, said: str | None) -> None:
-    """Let a claim be shown as this. A tool that a User-Agent with a value in it named is no tool's name."""
-    if path == USER_AGENT:
-        if said != x.user_agent and x.identity.sources.get("tool") == "user_agent":
-            x.identity.tool = x.identity.tool_version = None
+def _show(x: Exchange, claim: Text, said: str | None) -> None:
+    """Let a claim be shown as this, None while it is not searched. A tool that a User-Agent with a value in it named is
+    no tool's name."""
+    if claim.path == USER_AGENT:
+        who = x.identity
+        if who.sources.get("tool") == "user_agent":
+            who.tool, who.tool_version = tool_of(claim.text) if said == claim.text else (None, None)
         x.user_agent = said
-    elif path in (MODEL, SESSION):
-        setattr(x.call, str(path[0]), said)
+    elif claim.path in (MODEL, SESSION):
+        setattr(x.call, str(claim.path[0]), said)
 
 
 class _Keeping:
