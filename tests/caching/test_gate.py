@@ -41,7 +41,12 @@ def test_facts_forbid_whatever_the_cosine(cosine: float) -> None:
         ("Is quick a synonym of fast?", "Is fast a synonym of quick?", "wording"),
         ("How many Mb are in a Gb?", "How many MB are in a GB?", "case"),
         ("What is CO on this sheet?", "What is Co on this sheet?", "case"),
+        ("You are a tax analyst. How much do you earn?", "How much do you earn?", "persona"),
         ("**Tone:** sarcastic\n\nWhat are black holes?", "What are black holes?", "heading"),
+        ("How do I set the background-color of a div?", "How do I set the background-colour of a div?", "spelling"),
+        ("Was kosten 1,000 kg Reis?", "Was kosten 1000 kg Reis?", "numbers"),
+        ("Was kosten 1.000 kg Reis?", "Was kosten 1 kg Reis?", "numbers"),
+        ("What are 100,200 and 300 called?", "What are 100200 and 300 called?", "numbers"),
         ("Explain\nroses\nviolets", "Explain\nviolets\nroses", "lines"),
         ("Is 5 kept?\n```\nx\n```", "Is 5 kept?\n```\n  x\n```", "code"),
     ],
@@ -104,8 +109,8 @@ def test_no_text_takes_long(unit: str) -> None:
     [
         ("How do I reset my password?", "How can I reset my password?"),
         (
-            "How long does a bank transfer between two European countries usually take?",
-            "How long does it usually take for a bank transfer between two European countries?",
+            "How do I list all running containers in docker?",
+            "In docker, how can I list all running containers?",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any
 
 from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
+from mitmesh.caching.relations import apart
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
@@ -91,7 +92,9 @@ def forbidden(a: Reading, b: Reading) -> str:
         return "order"
     if _exchanged(a, b):
         return "exchanged"
-    return "qualified" if _qualified(a, b) else ""
+    if _qualified(a, b):
+        return "qualified"
+    return "relations" if _related(a, b) else ""
 
 
 def _headed(a: Reading, b: Reading) -> bool:
@@ -109,7 +112,10 @@ def _shuffled(a: Reading, b: Reading) -> bool:
 
 
 def _role(a: Reading, b: Reading) -> bool:
-    return a.role != b.role and not (professional(a.role or b.role) and not (a.role and b.role))
+    """A role that only one has, and that says more than: know the subject, or is asked about."""
+    if a.role == b.role:
+        return False
+    return bool(a.role and b.role) or not professional(a.role or b.role) or a.addressed or b.addressed
 
 
 def _spelt(a: Reading, b: Reading) -> bool:
@@ -240,6 +246,13 @@ def _qualified(a: Reading, b: Reading) -> bool:
     """In a few words each one counts: list files, list hidden files."""
     heavy, _, both = unshared(a, b)
     return bool(heavy) and both + len(heavy) < SHORT
+
+
+def _related(a: Reading, b: Reading) -> bool:
+    """Small words that say who, whose, whether, when ... or an order that says it. A role or headings on one side alone
+    are of a prompt that may say it in other words."""
+    composed = bool(a.role or a.frame) != bool(b.role or b.frame)
+    return apart(a.steps, b.steps, english=not a.facts["language"], composed=composed)
 
 
 def comparable(a: Reading, b: Reading) -> bool:

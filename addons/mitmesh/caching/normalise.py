@@ -13,12 +13,13 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date
 
+from mitmesh.caching.english import groups_thousands
 from mitmesh.caching.literal import lines, pieces
 from mitmesh.caching.spelling import american
-from mitmesh.caching.subject import persona, professional
+from mitmesh.caching.subject import addressed, persona, professional
 from mitmesh.caching.technical import talks_of_code, talks_of_spaces, talks_of_words
 
-VERSION = 2
+VERSION = 3
 """One more whenever some text comes out otherwise: answers kept before are then asked for anew."""
 LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
@@ -185,8 +186,11 @@ def _blunt(prose: str) -> str:
 
 
 def _impersonal(prose: str) -> str:
-    """Without a role that says no more than: know the subject. A prompt that is all persona stays."""
+    """Without a role that says no more than: know the subject. A prompt that is all persona stays, and so does a role
+    that is asked about (how much do you earn?)."""
     role, rest = persona(prose)
+    if addressed(rest):
+        return prose
     if not professional(role) or _KEPT in role or len(rest.split()) < 2 or persona(rest)[0] or persona(f"{rest}\n.")[0]:
         return prose
     return rest
@@ -204,8 +208,16 @@ _WRITTEN = re.compile(
 _SLASHED = re.compile(r"(?<![\w/.,-])(\d{1,2})([/.])(\d{1,2})\2(\d{4})(?![\w/-]|[.,]\d)")
 
 
+_VERSIONS = re.compile(
+    r"(?i)\b(?:versions?|ver|v|releases?|released|builds?|tags?|tagged|branch|branches|files?|folders?|revisions?|patch|"
+    r"patches|firmware|snapshots?|updates?|backups?)\b"
+)
+
+
 def _dated(prose: str) -> str:
-    """2026-06-13 for a date that can be read in one way only; 06/05/2026 stays."""
+    """2026-06-13 for a date that can be read in one way only; 06/05/2026 stays, and what may be a version or a name."""
+    if _VERSIONS.search(prose):
+        return prose
 
     def written(found: re.Match[str]) -> str:
         month = _MONTHS.index((found["m"] or found["m2"]).lower()) + 1
@@ -233,8 +245,10 @@ _DECIMAL_COMMA = re.compile(r"\d,(?!\d{3}(?!\d))\d|\d\.\d{3},|(?<!\d)0,\d")
 
 
 def _ungrouped(prose: str) -> str:
-    """1000 for 1,000, unless a comma stands for something else somewhere in the text."""
-    return prose if _DECIMAL_COMMA.search(prose) else _GROUPED.sub(lambda found: found[0].replace(",", ""), prose)
+    """1000 for 1,000 in plain English, unless a comma stands for something else somewhere in the text."""
+    if _DECIMAL_COMMA.search(prose) or not groups_thousands(prose):
+        return prose
+    return _GROUPED.sub(lambda found: found[0].replace(",", ""), prose)
 
 
 _WORD = re.compile(r"(?<![\w./\\@#$'’-])(?:[a-z]+|[A-Z][a-z]+)(?![\w/\\@'’(-]|\.\w)", re.ASCII)

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mitmesh.caching import code, literal, technical, written
+from mitmesh.caching import code, english, literal, relations, technical, written
 from mitmesh.caching.lexicon import (
     FUNCTION,
     NAMES,
@@ -20,7 +20,7 @@ from mitmesh.caching.lexicon import (
     canonical,
     stem,
 )  # fmt: skip
-from mitmesh.caching.subject import FRAME, persona, plain
+from mitmesh.caching.subject import FRAME, addressed, persona, plain
 
 LONGEST = 4_096
 """Characters; the embedder's 256 tokens are rarely more than 1,500."""
@@ -212,6 +212,7 @@ class Reading:
 
     facts: dict[str, object]
     role: str
+    addressed: bool  # is the one who answers asked about?
     words: tuple[str, ...]  # content words, canonical, in order
     tokens: tuple[str, ...]  # all words of the prose in order, content words canonical
     seen: frozenset[str]  # every word as written, in lower case
@@ -227,6 +228,7 @@ class Reading:
     written: frozenset[str]  # every word, as written and in lower case
     shouted: frozenset[str]  # words in capitals
     wording: tuple[str, ...]  # what words it has, where words are what it is about
+    steps: tuple[relations.Step, ...]  # its content words with the small words before them
 
 
 @lru_cache(maxsize=4096)
@@ -254,7 +256,9 @@ def read(text: str) -> Reading | None:
         return _mark(identifiers[-1])
 
     bare = _IDENTIFIER.sub(named, prose)
-    numbers, bare = _numbers(_CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare))
+    numbers, bare = _numbers(
+        _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare), english.groups_thousands(plainly)
+    )
     bare = _APPROACH.sub(" ", bare)
     raw = _WORD.findall(bare)
     words = [word for found in raw for word in _parts(found.lower())]
@@ -282,7 +286,7 @@ def read(text: str) -> Reading | None:
         "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
-        facts, role, content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
+        facts, role, addressed(rest), content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         sum(map(len, numbers.values())),
@@ -290,6 +294,7 @@ def read(text: str) -> Reading | None:
         tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
         bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
         frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
+        relations.steps(bare),
     )  # fmt: skip
 
 
@@ -342,8 +347,8 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
     return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}").strip(), prose)
 
 
-def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
-    """Per unit the values in order; `bare` is the prose without them."""
+def _numbers(prose: str, grouped: bool) -> tuple[dict[str, list[str]], str]:
+    """Per unit the values in order; `bare` is the prose without them. `grouped`: commas are of thousands."""
     found: dict[str, list[str]] = {}
 
     def take(match: re.Match[str]) -> str:
@@ -351,7 +356,9 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
         low = unit.lower()
         known = _UNITS.get(low) or _UNITS.get(stem(low), "")
         short = low in _SPACED or (0 < len(unit) <= 4 and not match["unit"].startswith(" "))
-        value = (match["sign"] or "") + _value(match["digits"], measured=bool(match["money"] or known or short))
+        value = (match["sign"] or "") + _value(
+            match["digits"], measured=bool(match["money"] or known or short), grouped=grouped
+        )
         if known or unit.startswith(("%", "°")) or short:
             kind, rest = known or (unit if len(unit) <= 2 else low), ""
         else:
@@ -365,13 +372,13 @@ def _numbers(prose: str) -> tuple[dict[str, list[str]], str]:
     return found, bare
 
 
-def _value(digits: str, *, measured: bool) -> str:
-    """1,000 is 1000, and 2.0 is 2 where something is measured; what is no plain number (a date, a time, a version)
-    stays as it is."""
+def _value(digits: str, *, measured: bool, grouped: bool) -> str:
+    """1,000 is 1000 where commas are `grouped` so, and 2.0 is 2 where something is measured; 1.000 may be a thousand,
+    and what is no plain number (a date, a time, a version) stays as it is."""
     digits = digits.rstrip(".,:/")
-    if re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
+    if grouped and re.fullmatch(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?", digits):
         digits = digits.replace(",", "")
-    if measured and re.fullmatch(r"\d+\.\d+", digits) and not digits.startswith("00"):
+    if measured and re.fullmatch(r"\d+\.\d+", digits) and not re.fullmatch(r"\d{1,3}\.\d{3}|00.*", digits):
         digits = digits.rstrip("0").rstrip(".") if digits.endswith((".0", "00")) else digits
     return digits
 

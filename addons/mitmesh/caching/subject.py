@@ -34,6 +34,19 @@ def professional(role: str) -> bool:
     return bool(_PROFESSION.fullmatch(role)) and not _LIMITS.search(role)
 
 
+_ADDRESS = re.compile(r"(?i)\b(?:you|your|yours|yourself|yourselves|u|ur)\b")
+_NO_ADDRESS = re.compile(
+    r"(?i)\bthank you\b|\b(?:do|would) you (?:recommend|suggest|advise)\b|\b"
+    r"(?:can|could|would|will) you (?:please |kindly )?"
+    r"(?:explain|tell|show|help|give|list|write|summari[sz]e|describe|review|recommend|suggest)\b"
+)
+
+
+def addressed(text: str) -> bool:
+    """Is the one who answers asked about: how much do you earn? Then the role counts, whatever it is."""
+    return bool(_ADDRESS.search(_NO_ADDRESS.sub(" ", text)))
+
+
 def plain(text: str) -> str:
     """Without headings', lists', emphasis' and tables' marks. What may be more stays: __init__, `# a comment`, a diff's
     lines, `> file`, a pipe that is in no table."""

@@ -31,12 +31,17 @@ _TALK = _NAMED | _set(
     "java kotlin golang rust ruby php perl swift react vue angular django flask rails pandas numpy matplotlib git "
     "docker kubectl npm pip api env repo repos repository repositories diff diffs program programs programming "
     "haskell scala elixir erlang clojure julia matlab fortran cobol powershell page pages theme themes return "
-    "returns returned print prints undefined null vector vectors array arrays"
+    "returns returned print prints undefined null vector vectors array arrays "
+    "div divs span spans button buttons align aligned aligns alignment background backgrounds margin margins padding "
+    "paddings font fonts border borders flexbox flex grid stylesheet stylesheets hover opacity navbar iframe img href "
+    "svg canvas textbox checkbox dropdown sidebar tooltip placeholder layout layouts webpage website websites"
 )
 _TALK_BEGIN = ("renam", "compil", "lint", "config")
 _SPACES = _set(
-    "space spaces spaced spacing blank blanks tab tabs regex regexp regexps regexes pattern patterns character "
-    "characters pad pads padded padding ascii diff diffs verbatim string strings length"
+    "space spaces spaced spacing spacer blank blanks tab tabs regex regexp regexps regexes pattern patterns character "
+    "characters pad pads padded padding ascii diff diffs verbatim string strings length gap gaps distance distances "
+    "separator separators separated delimiter delimiters delimited column columns trailing monospace monospaced "
+    "justified typeset"
 )
 _SPACES_BEGIN = ("whitespace", "indent", "tabulat", "newline", "linebreak", "align")
 _WORDING = _set(

@@ -1,0 +1,151 @@
+"""What the small words of a prompt say: who does what to whom, whose it is, whether, when, and or or.
+
+A model of meaning hardly sees them, so they are compared, all of them, but for the few of HARMLESS and FRAMES. Fails
+closed: a small word that is in no list counts like any other."""
+
+# ruff: noqa: E501  tables of words and patterns, not prose
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+HARMLESS = _set("please kindly thanks thank hi hello hey dear ok okay do does")
+"""Say nothing of what is asked, wherever they stand. Articles are compared apart: none is like either."""
+_ARTICLES = {"a": "a", "an": "a", "the": "the"}
+_AMOUNTS = _set("few little lot bit number couple")
+"""`A few` is not `few`."""
+_RELATIONS = (FUNCTION - _set("thing things way ways s t d ll m re ve e g")) | PREPOSITIONS | _set(
+    "'s not although though unless whether while whereas whenever wherever however therefore near beside besides "
+    "behind instead despite except against inside outside beyond towards either neither even almost nearly barely "
+    "hardly merely solely just still yet only once little bit couple somebody someone everybody everyone anybody "
+    "anyone nobody himself herself myself yourself ourselves themselves"
+)  # fmt: skip
+_SAME = {"are": "is", "am": "is", "were": "was", "has": "have", "cannot": "not", "amongst": "among", "between": "among"}
+"""Forms that the subject alone decides, and words that mean the same."""
+_TENSES = {"got": "ed"}
+_LOOSE = _set("a the of for to in with among and is be what which how any these those them it you i")
+"""May differ where a prompt with a role or headings says in other words what another asks plainly."""
+_WHOSE = _set("my your his her our their its whose 's")
+_FRAMES = tuple(
+    (re.compile(pattern), put)
+    for pattern, put in (
+        (r"\bcan't\b|\bcannot\b", "can not"), (r"\bwon't\b", "will not"), (r"n't\b", " not"), (r"'re\b", " are"), (r"'ve\b", " have"),
+        (r"'ll\b", " will"), (r"\bi'm\b", "i am"), (r"\blet's\b", "let us"),
+        (r"\b(what|how|where|who|when|why|it|that|there|here|he|she)'s\b", r"\1 is"),
+        (r"\bhow (?:do|can) i\b|\b(?:what is )?the way to\b", "how to"), (r"\bhow should i\b", "how should"),
+        (r"\bwhat (?:do|would) you (recommend|suggest)\b", r"what \1"), (r"\bdo you (recommend|suggest)\b", r"\1"),
+        (r"\A\s*(?:explain|describe)\b(?: to me\b)?", " "),
+        (r"\bwhat ([^.?!\n]{2,80}?) (is|are)(?= about\b|\s*(?:[.?!]|\Z))", r"what \2 \1"), (r"\A[\s,]*what (?:is|are)\b", " "),
+    )
+)  # fmt: skip
+"""Ways to ask that mean the same; of lower-case text, in this order."""
+_WORD = re.compile(r"'s\b|[^\W\d_]+(?:-[^\W\d_]+)*|(?<=s)'(?!\w)")
+_ENDS = ("ed", "ing")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A content word (canonical; "" at the end of a text), with the small words before it and its own -ed or -ing."""
+
+    before: tuple[str, ...]
+    article: str
+    word: str
+    tense: str
+
+    def like(self, other: Step) -> bool:
+        """The same word in the same relation?"""
+        return (self.before, self.word, self.tense) == (other.before, other.word, other.tense) and (
+            self.article == other.article or not (self.article and other.article)
+        )
+
+
+def steps(prose: str) -> tuple[Step, ...]:
+    """Of prose without code, quotes and numbers."""
+    text = prose.lower()
+    for pattern, put in _FRAMES:
+        text = pattern.sub(put, text)
+    words = [part for each in _WORD.findall(text) for part in _parts(each)]
+    found: list[Step] = []
+    before: list[str] = []
+    article = ""
+    for each, after in zip(words, [*words[1:], ""], strict=True):
+        if each in _ARTICLES and after not in _AMOUNTS:
+            article = _ARTICLES[each]
+        elif each in _ARTICLES or each in _RELATIONS or each == "'":
+            before += [_SAME.get(each, "'s" if each == "'" else each)] if each not in HARMLESS else []
+            article = ""
+        else:
+            found.append(Step(tuple(before), article, canonical(each), _tense(each)))
+            before, article = [], ""
+    return (*found, Step(tuple(before), "", "", "")) if before else tuple(found)
+
+
+def _parts(word: str) -> list[str]:
+    return word.split("-") if "-" in word and canonical(word) not in _KNOWN else [word]
+
+
+_KNOWN = frozenset(canonical(each) for each in ("cutting-edge", "state-of-the-art", "basis-point", "year-on-year"))
+
+
+def _tense(word: str) -> str:
+    return _TENSES.get(word) or next((end for end in _ENDS if word.endswith(end) and len(word) > len(end) + 2), "")
+
+
+def apart(a: Sequence[Step], b: Sequence[Step], *, english: bool, composed: bool) -> bool:
+    """Do the small words, or the order of all words, tell the two apart? They do not where both say the same, but for a
+    phrase that one has in front (in Python, how ...) or that only one has. Other than `english`, nothing may differ.
+    `composed`: one is a prompt with a role or headings, the other a plain question; in other words, they may have other
+    small words too, of _LOOSE."""
+    if _alike(a, b):
+        return False
+    if not english:
+        return True
+    if _fronted(a, b) or _fronted(b, a) or _more(a, b) or _more(b, a):
+        return False
+    return not (composed and _reworded(a, b)) or _grave(a) != _grave(b)
+
+
+def _alike(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    return len(a) == len(b) and all(one.like(other) for one, other in zip(a, b, strict=True))
+
+
+def _fronted(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Does `a` begin with the phrase that `b` ends with?"""
+    return any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _alike([*b[n:], *b[:n]], a) for n in range(1, len(b)))
+
+
+def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Has `a` all that `b` has in its order, and words or phrases besides, but no clause or condition?"""
+    rest, added = list(b), []
+    for each in a:
+        if rest and each.like(rest[0]):
+            rest.pop(0)
+        else:
+            added.append(each)
+    return not rest and all(each.word and _PHRASE.issuperset(each.before) for each in added)
+
+
+_PHRASE = _set("of in on at for with across through via per among within")
+
+
+def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Are words others, and more than one of them or in another order, so that one is no edition of the other?"""
+    ours, theirs = ([each.word for each in steps if each.word not in HEADINGS] for steps in (a, b))
+    if sorted(ours) == sorted(theirs):
+        return False
+    both = sum(each.size for each in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks())
+    return len(ours) + len(theirs) - 2 * both > 1
+
+
+def _grave(found: Sequence[Step]) -> Set[tuple[str, str]]:
+    """The small words that must be equal however a question is put; those that say whose, with what is theirs."""
+    return {(each, step.word if each in _WHOSE else "") for step in found for each in step.before if each not in _LOOSE}
