@@ -1,9 +1,11 @@
+"""Small words: which of them forbid an answer, and which do not."""
+
 from __future__ import annotations
 
 import pytest
 
 from mitmesh.caching.gate import Judgement, judge
-from mitmesh.caching.relations import steps
+from mitmesh.caching.relations import apart, steps
 
 
 @pytest.mark.parametrize(
@@ -60,11 +62,23 @@ def test_the_reason_is_said(a: str, b: str) -> None:
         ("How do I sort a long list in Python?", "In Python, how can I sort a long list?"),
         ("List risks of calls between services", "List risks of calls amongst services"),
         ("How do I keep a sourdough starter alive?", "How do I keep sourdough starter alive?"),
+        ("How would I activate my card?", "How do I activate my card?"),
+        ("Can you tell me how I reset a router?", "How I reset a router?"),
+        ("I have lost my passport in Rome", "I lost my passport in Rome"),
     ],
 )
 def test_harmless_words_and_frames_do_not_forbid(a: str, b: str) -> None:
     """An explicit few: politeness, ways to ask, contractions, an article more or less, a phrase in front."""
     assert judge(a, b, 1.0).reason == judge(b, a, 1.0).reason == "meaning"
+
+
+def test_in_other_words_small_words_may_be_others() -> None:
+    """But for those that turn the meaning however it is put."""
+    a = "I do not recognize a direct debit payment that I see on my app"
+    b = "I see a direct debit payment on my app that I did not do"
+    assert not apart(steps(a), steps(b), english=True, composed=False)
+    for turned in (b.replace("that", "before"), b.replace("not ", ""), b.replace("I did", "only I did")):
+        assert apart(steps(a), steps(turned), english=True, composed=False), turned
 
 
 def test_each_word_has_its_small_words() -> None:

@@ -34,6 +34,14 @@ _SAME = {"are": "is", "am": "is", "were": "was", "has": "have", "cannot": "not",
 _TENSES = {"got": "ed"}
 _LOOSE = _set("a the of for to in with among and is be what which how any these those them it you i")
 """May differ where a prompt with a role or headings says in other words what another asks plainly."""
+_CRITICAL = _set(
+    "or but except despite without not no none never nobody nothing neither nor either if unless because before after "
+    "until till since while during though although only just even few little most least more less other another both "
+    "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who"
+)
+"""Must be equal in any words."""
+EDITS = 4
+"""So few words that differ make one an edition of the other, and each of them counts."""
 _WHOSE = _set("my your his her our their its whose 's")
 _FRAMES = tuple(
     (re.compile(pattern), put)
@@ -41,7 +49,10 @@ _FRAMES = tuple(
         (r"\bcan't\b|\bcannot\b", "can not"), (r"\bwon't\b", "will not"), (r"n't\b", " not"), (r"'re\b", " are"), (r"'ve\b", " have"),
         (r"'ll\b", " will"), (r"\bi'm\b", "i am"), (r"\blet's\b", "let us"),
         (r"\b(what|how|where|who|when|why|it|that|there|here|he|she)'s\b", r"\1 is"),
-        (r"\bhow (?:do|can) i\b|\b(?:what is )?the way to\b", "how to"), (r"\bhow should i\b", "how should"),
+        (r"\bhow come\b", "why is"), (r"\bhow (?:do|can|could|would) i\b|\b(?:what is )?the way to\b", "how to"),
+        (r"\bhow should i\b", "how should"), (r"\bwhere (?:can|could) i\b", "where do i"),
+        (r"\b(i|we|they) have (?=(?:\w{3,20}ed|lost|made|paid|sent|found|bought|sold)\b)", r"\1 "),
+        (r"\A\s*(?:(?:can|could) you (?:please )?tell me|i (?:want|would like|need) to know|do you know)\b", " "),
         (r"\bwhat (?:do|would) you (recommend|suggest)\b", r"what \1"), (r"\bdo you (recommend|suggest)\b", r"\1"),
         (r"\A\s*(?:explain|describe)\b(?: to me\b)?", " "),
         (r"\bwhat ([^.?!\n]{2,80}?) (is|are)(?= about\b|\s*(?:[.?!]|\Z))", r"what \2 \1"), (r"\A[\s,]*what (?:is|are)\b", " "),
@@ -104,14 +115,19 @@ def apart(a: Sequence[Step], b: Sequence[Step], *, english: bool, composed: bool
     """Do the small words, or the order of all words, tell the two apart? They do not where both say the same, but for a
     phrase that one has in front (in Python, how ...) or that only one has. Other than `english`, nothing may differ.
     `composed`: one is a prompt with a role or headings, the other a plain question; in other words, they may have other
-    small words too, of _LOOSE."""
+    small words too, of _LOOSE. So may two that have other words and differ in more than EDITS places, but for those of
+    _CRITICAL: what is no edition of the other was not made from it by turning one small word."""
     if _alike(a, b):
         return False
     if not english:
         return True
     if _fronted(a, b) or _fronted(b, a) or _more(a, b) or _more(b, a):
         return False
-    return not (composed and _reworded(a, b)) or _grave(a) != _grave(b)
+    if not _reworded(a, b):
+        return True
+    if composed:
+        return _grave(a) != _grave(b)
+    return _edits(a, b) <= EDITS or _critical(a) != _critical(b)
 
 
 def _alike(a: Sequence[Step], b: Sequence[Step]) -> bool:
@@ -144,6 +160,17 @@ def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
         return False
     both = sum(each.size for each in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks())
     return len(ours) + len(theirs) - 2 * both > 1
+
+
+def _edits(a: Sequence[Step], b: Sequence[Step]) -> int:
+    """How many words of the longer, small ones too, are not in the other in this order."""
+    ours, theirs = ([word for step in steps for word in (*step.before, step.word)] for steps in (a, b))
+    both = sum(each.size for each in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks())
+    return max(len(ours), len(theirs)) - both
+
+
+def _critical(found: Sequence[Step]) -> Set[str]:
+    return {each for step in found for each in step.before if each in _CRITICAL}
 
 
 def _grave(found: Sequence[Step]) -> Set[tuple[str, str]]:
