@@ -68,6 +68,7 @@ async def test_cleared_while_a_call_is_under_way(house: House) -> None:
 async def test_a_late_answer(house: House) -> None:
     """What was asked for before a new answer was (`no-cache`) does not take its place."""
     first = await house.ask()
+    await asyncio.sleep(0.002)  # ids of exchanges are sorted by milliseconds
     house.done(await house.ask(**{"cache-control": "no-cache"}), words="NEW")
     house.done(first, words="OLD")
     hit = await house.ask()
