@@ -40,7 +40,7 @@ _CRITICAL = _set(
     "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who"
 )
 """Must be equal in any words."""
-EDITS = 4
+EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
 _WHOSE = _set("my your his her our their its whose 's")
 _FRAMES = tuple(
