@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import re
 
-from mitmesh.caching.lexicon import FUNCTION
+from mitmesh.caching.lexicon import FUNCTION, word_set
 
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_ONLY_ENGLISH = _set(
+_ONLY_ENGLISH = word_set(
     "the what how much many more than does are this that which from with and you my it can when where why would should "
     "have has your their our please there these those between"
 )
 """Words of no other language."""
-_FOREIGN = _set(
+_FOREIGN = word_set(
     "der das den dem des und ist nicht wie ein eine einen einer mein meine für mit von zu zum zur wo warum nach auf "
     "bei sind haben kostet le la les et est pas je un une mon ma sur pour avec du où el los las y es cómo como mi por "
     "qué dónde il lo gli e è mio mia che os uma com não em de het en een mijn voor met van och att det som jag på og "

@@ -12,6 +12,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from mitmesh.dialects.base import Answer, Kind, Part, Usage
+from mitmesh.store.keys import Hasher
 
 _NONCE = 12
 
@@ -44,10 +45,12 @@ class Entry:
 
 
 class Seal:
-    """Seals entries with keys that come of the folder's one key, and gives the secret of the lookup keys."""
+    """Seals entries with keys that come of the folder's one key, and gives the secret of the lookup keys; `hash` is
+    keyed with that secret too."""
 
     def __init__(self, key: bytes) -> None:
         self.secret = hmac.digest(key, b"cache lookup", "sha256")
+        self.hash = Hasher(self.secret).hash
         self._cipher = AESGCM(hmac.digest(key, b"cache sealing", "sha256"))
 
     def close(self, entry: Entry) -> bytes:

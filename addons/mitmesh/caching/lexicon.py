@@ -9,6 +9,11 @@ from functools import cache
 from mitmesh.caching.spelling import american
 
 
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(words.split())
+
+
 @cache
 def stem(word: str) -> str:
     """A lower-case English word without plural, -ing and -ed; the same for all forms of most words, no dictionary form."""

@@ -11,19 +11,14 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical
+from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical, word_set
 
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-HARMLESS = _set("please kindly thanks thank hi hello hey dear ok okay do does")
+HARMLESS = word_set("please kindly thanks thank hi hello hey dear ok okay do does")
 """Say nothing of what is asked, wherever they stand. Articles are compared apart: none is like either."""
 _ARTICLES = {"a": "a", "an": "a", "the": "the"}
-_AMOUNTS = _set("few little lot bit number couple")
+_AMOUNTS = word_set("few little lot bit number couple")
 """`A few` is not `few`."""
-_RELATIONS = (FUNCTION - _set("thing things way ways s t d ll m re ve e g")) | PREPOSITIONS | _set(
+_RELATIONS = (FUNCTION - word_set("thing things way ways s t d ll m re ve e g")) | PREPOSITIONS | word_set(
     "'s not although though unless whether while whereas whenever wherever however therefore near beside besides "
     "behind instead despite except against inside outside beyond towards either neither even almost nearly barely "
     "hardly merely solely just still yet only once little bit couple somebody someone everybody everyone anybody "
@@ -32,9 +27,9 @@ _RELATIONS = (FUNCTION - _set("thing things way ways s t d ll m re ve e g")) | P
 _SAME = {"are": "is", "am": "is", "were": "was", "has": "have", "cannot": "not", "amongst": "among", "between": "among"}
 """Forms that the subject alone decides, and words that mean the same."""
 _TENSES = {"got": "ed"}
-_LOOSE = _set("a the of for to in with among and is be what which how any these those them it you i")
+_LOOSE = word_set("a the of for to in with among and is be what which how any these those them it you i")
 """May differ where a prompt with a role or headings says in other words what another asks plainly."""
-_CRITICAL = _set(
+_CRITICAL = word_set(
     "or but except despite without not no none never nobody nothing neither nor either if unless because before after "
     "until till since while during though although only just even few little most least more less other another both "
     "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who"
@@ -42,7 +37,7 @@ _CRITICAL = _set(
 """Must be equal in any words."""
 EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
-_WHOSE = _set("my your his her our their its whose 's")
+_WHOSE = word_set("my your his her our their its whose 's")
 _FRAMES = tuple(
     (re.compile(pattern), put)
     for pattern, put in (
@@ -150,7 +145,7 @@ def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
     return not rest and all(each.word and _PHRASE.issuperset(each.before) for each in added)
 
 
-_PHRASE = _set("of in on at for with across through via per among within")
+_PHRASE = word_set("of in on at for with across through via per among within")
 
 
 def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
@@ -158,15 +153,18 @@ def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
     ours, theirs = ([each.word for each in steps if each.word not in HEADINGS] for steps in (a, b))
     if sorted(ours) == sorted(theirs):
         return False
-    both = sum(each.size for each in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks())
-    return len(ours) + len(theirs) - 2 * both > 1
+    return len(ours) + len(theirs) - 2 * _in_both(ours, theirs) > 1
 
 
 def _edits(a: Sequence[Step], b: Sequence[Step]) -> int:
     """How many words of the longer, small ones too, are not in the other in this order."""
     ours, theirs = ([word for step in steps for word in (*step.before, step.word)] for steps in (a, b))
-    both = sum(each.size for each in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks())
-    return max(len(ours), len(theirs)) - both
+    return max(len(ours), len(theirs)) - _in_both(ours, theirs)
+
+
+def _in_both(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """How many words both have in the same order."""
+    return sum(each.size for each in SequenceMatcher(None, ours, theirs, autojunk=False).get_matching_blocks())
 
 
 def _critical(found: Sequence[Step]) -> Set[str]:

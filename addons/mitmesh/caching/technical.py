@@ -7,12 +7,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Set
 
+from mitmesh.caching.lexicon import word_set
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_NAMED = _set(
+_NAMED = word_set(
     "attribute attributes property properties prop props variable variables var vars function functions method "
     "methods field fields column columns class classes param params parameter parameters arg args argument arguments "
     "key keys keyword keywords flag flags option options setting settings identifier identifiers constant constants "
@@ -23,7 +20,7 @@ _NAMED = _set(
     "paths operator operators alias aliases bucket buckets hostname hostnames username usernames"
 )
 """What bears a name in code."""
-_TALK = _NAMED | _set(
+_TALK = _NAMED | word_set(
     "classname css html xml json yaml yml toml csv sql latex regex regexp regexps regexes pattern patterns glob "
     "globs wildcard wildcards match matches matching markdown asterisk asterisks underscore underscores name "
     "names named naming parse parses parser parsed parsing strptime strftime code coding snippet snippets syntax "
@@ -37,14 +34,14 @@ _TALK = _NAMED | _set(
     "svg canvas textbox checkbox dropdown sidebar tooltip placeholder layout layouts webpage website websites"
 )
 _TALK_BEGIN = ("renam", "compil", "lint", "config")
-_SPACES = _set(
+_SPACES = word_set(
     "space spaces spaced spacing spacer blank blanks tab tabs regex regexp regexps regexes pattern patterns character "
     "characters pad pads padded padding ascii diff diffs verbatim string strings length gap gaps distance distances "
     "separator separators separated delimiter delimiters delimited column columns trailing monospace monospaced "
     "justified typeset"
 )
 _SPACES_BEGIN = ("whitespace", "indent", "tabulat", "newline", "linebreak", "align")
-_WORDING = _set(
+_WORDING = word_set(
     "word words mean means meaning noun nouns verb verbs adverb adverbs adjective adjectives plural singular "
     "tense letters syllable syllables prefix suffix idiom idioms phrase phrases term terms definition define "
     "english french german spanish italian portuguese dutch latin greek russian chinese japanese korean arabic "
@@ -54,14 +51,14 @@ _WORDING_BEGIN = (
     *("rhym", "synonym", "antonym", "spell", "spelt", "translat", "pronounc", "etymolog", "grammar", "anagram"),
     *("acrost", "alphabet", "hashtag", "scrabble", "crossword", "hangman"),
 )
-_TOOLS = _set(
+_TOOLS = word_set(
     "git docker podman kubectl helm npm yarn pnpm npx pip pipx conda poetry cargo dotnet mvn gradle terraform aws "
     "gcloud apt brew dnf yum systemctl journalctl svn gh tmux rails artisan flutter adb"
 )
 """Programs; the next word may be a command of theirs."""
-_BESIDE = _NAMED | _TOOLS | _set("named called titled")
+_BESIDE = _NAMED | _TOOLS | word_set("named called titled")
 _QUALITIES = frozenset(["variable", "constant", "key"])
-_ARTICLES = _set("a an the this that my your our its no each every of in")
+_ARTICLES = word_set("a an the this that my your our its no each every of in")
 """`handling variable traffic` names nothing, `the colour variable` does."""
 MARK = "qz"
 """Begins a word that stands for what is compared as a fact; it has its name already: `the f function acts`."""

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 
+from mitmesh.caching.lexicon import word_set
 from mitmesh.caching.spelling import AMERICAN
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
 
 _UNIT = re.compile(
     r"(?<![A-Za-z])(?:[kKMGTPmµ]i?[bB](?:it|yte)?s?(?:ps|/s)?|[mkKMGT]W[Hh]?|[mkMGT]Hz|[kmM]A|[kMG]?Pa)(?![A-Za-z])"
@@ -21,13 +17,13 @@ _LETTER = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
 _BEGINS = re.compile(r"(?:^|[.!?:\n*(\[]|[-–] )\s*$")
-_CAPITAL = _set(
+_CAPITAL = word_set(
     "polish turkey china march august bill mark rose grace apple amazon windows word teams target mercury jersey "
     "guinea chad nice reading bath cork mobile orange go swift rust shell java oracle meta edge signal express rest "
     "may will frank true false none null nil some"
 )
 """Another thing with a capital."""
-_SHOUTED = _set("us it who aids or in me am so as is be for and not if on at to do")
+_SHOUTED = word_set("us it who aids or in me am so as is be for and not if on at to do")
 """Another thing in capitals alone: IT, AND."""
 _ASKS = re.compile(
     r"(?i)\b(?:what|when|where|who|whom|whose|which|why|how)\b|\b(?:is|are|was|were|do|does|did|can|could|may|might|shall|"

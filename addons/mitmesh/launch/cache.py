@@ -20,7 +20,7 @@ from mitmesh.globs import glob
 from mitmesh.launch import home, printable
 from mitmesh.store import queries
 from mitmesh.store.errors import AuditError
-from mitmesh.store.keys import Hasher, load_key
+from mitmesh.store.keys import load_key
 
 _ORDER = {"hits": "hits desc, used desc", "saved": "saved_microusd desc, used desc", "newest": "created desc"}
 _TEXT = 100
@@ -177,7 +177,7 @@ def _numbers(numbers: Iterable[int]) -> str:
 
 def _about(file: File, seal: Seal, person: str) -> set[int]:
     """Entries that this user's calls left, that had this value taken out, or that have it in clear (a rule let it)."""
-    hashed = value_hash(Hasher(seal.secret).hash, person)
+    hashed = value_hash(seal.hash, person)
     users = json.dumps([name for name in _distinct(file, "user") if same(name, person)])
     sql = "select id from entries where user in (select value from json_each(?))"
     known = file.rows(f"{sql} union select entry from entry_values where value = ?", (users, hashed))

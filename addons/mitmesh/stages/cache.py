@@ -27,7 +27,6 @@ from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outco
 from mitmesh.globs import glob
 from mitmesh.redaction.placeholders import values_of
 from mitmesh.stage import Stage
-from mitmesh.store.keys import Hasher
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
@@ -85,7 +84,7 @@ class Cache(Stage):
         await self.store.stop()
 
     def _hash(self, purpose: bytes, value: str) -> str:
-        return Hasher(self.store.seal.secret).hash(purpose, value)
+        return self.store.seal.hash(purpose, value)  # the seal is another one once the folder's key is known
 
     async def request(self, x: Exchange) -> None:
         """Answer it, wait for the same call's answer, or let it go on."""
