@@ -113,9 +113,10 @@ def refers_elsewhere(doc: Any) -> bool:
         if type(node) is dict:
             if not _FETCHED.isdisjoint(node) and any(_fetched(name, node[name]) for name in _FETCHED & node.keys()):
                 return True
-            todo += [value for value in node.values() if type(value) is dict or type(value) is list]
-        elif type(node) is list:
-            todo += [value for value in node if type(value) is dict or type(value) is list]
+        for value in node.values() if type(node) is dict else node:
+            kind = type(value)
+            if kind is dict or kind is list:
+                todo.append(value)
     return False
 
 
