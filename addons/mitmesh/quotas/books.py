@@ -48,9 +48,10 @@ class Books:
         """Ask for a call, or for more of it. Raises LedgerAway. Whoever is cancelled here has to `settle` all the same:
         the ledger may have done it."""
         self.begin()
-        task = self._running[call] = asyncio.ensure_future(self.ledger.reserve(call, wants, self.lease))
+        asked = self.ledger.reserve(call, wants, self.lease)
+        task = self._running[call] = asyncio.ensure_future(asked)
         task.add_done_callback(self._note)
-        standings = await asyncio.shield(task)
+        standings = await (task if task is asked else asyncio.shield(task))
         self._lapsed.discard(call)
         return standings
 

@@ -93,7 +93,9 @@ class Ledger(Protocol):
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> Awaitable[list[Standing]]:
         """Take all of it, or, where a binding one does not fit, nothing. A call that holds something already gets it
-        on top. The standings are in the order of `wants`; it was refused if any binding one is `over`."""
+        on top. The standings are in the order of `wants`; it was refused if any binding one is `over`.
+
+        Where it returns a future, that is done before what is asked next, even if nobody waits for it any more."""
 
     async def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """End a call's reservations: what it spent, by the key's text, is used, what is not named is given back."""
