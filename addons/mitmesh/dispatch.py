@@ -66,7 +66,7 @@ class Table:
                         await result
             except exceptions.AddonHalt:
                 return
-            except Exception:  # noqa: BLE001 # as mitmproxy says it, which it is asked only now: each call costs
+            except Exception:  # as mitmproxy says it, which is asked only now: to stand ready for it costs
                 with safecall():
                     raise
 
