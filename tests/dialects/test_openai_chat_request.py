@@ -173,6 +173,13 @@ def test_legacy_completions(prompt: Any, texts: list[str], opaque: int) -> None:
     assert (call.operation, [text.text for text in call.texts], call.opaque_bytes) == (Operation.CHAT, texts, opaque)
 
 
+@pytest.mark.parametrize(("prompt", "count"), [([5] * 6_000, 6_000), ([[5] * 20, [6]], 21), (["a", [7]], 1), ("a", 0)])
+def test_token_ids_of_completions_are_counted(prompt: Any, count: int) -> None:
+    """One token each; several prompts together."""
+    call = read("/v1/completions", prompt=prompt)
+    assert (call.token_ids, call.token_bytes) == (count, call.opaque_bytes)
+
+
 def test_settings_of_the_call() -> None:
     """Model, stream flag, limit and claims are read from where clients put them."""
     headers = {"session_id": "s1", "chatgpt-account-id": "acc"}

@@ -28,6 +28,16 @@ def test_input(value: Any, texts: list[str], opaque: int) -> None:
     assert EMBEDDINGS.framing(call, PATH) is Framing.NONE
 
 
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [([1, 2, 3], 3), ([[1] * 5, [22]], 6), (["a", [7, 8]], 2), ([1.0, 2], 2), (["", 1, 2], 2), ("a", 0), ([], 0)],
+)
+def test_token_ids_are_counted(value: Any, count: int) -> None:
+    """A number is a token, in whatever company."""
+    call = EMBEDDINGS.read({"model": "m", "input": value}, PATH, {})
+    assert (call.token_ids, call.token_bytes) == (count, call.opaque_bytes)
+
+
 @pytest.mark.parametrize("doc", [{"model": "m"}, {"input": 7}, [], {"input": "a", "model": 1}])
 def test_wrong_shapes(doc: Any) -> None:
     """Without an input there is nothing to embed."""

@@ -55,6 +55,13 @@ async def test_media_counts() -> None:
     assert await prompts.count(call("x", opaque_bytes=10 * MEDIA)) == await prompts.count(call("x")) + 10
 
 
+async def test_token_ids_count() -> None:
+    """One token each, and not by their bytes beside that."""
+    prompts = Prompts()
+    ids = call("x", token_ids=6_000, token_bytes=30_000, opaque_bytes=30_000 + MEDIA)
+    assert await prompts.count(ids) == await prompts.count(call("x")) + 6_000 + 1
+
+
 STEP = "pytest says that 3 of 40 tests failed in the parser, at line 512 of the module that reads the header"
 
 

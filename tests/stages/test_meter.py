@@ -10,7 +10,7 @@ import pytest
 
 from metered import exchange, said
 from mitmesh import tokens
-from mitmesh.dialects.base import Answer, Kind, Operation, Part, Provenance, Text, Usage
+from mitmesh.dialects.base import Answer, Call, Kind, Operation, Part, Provenance, Text, Usage
 from mitmesh.exchange import Billing, Outcome
 from mitmesh.rules import Price
 from mitmesh.stages.meter import Meter, estimate
@@ -87,6 +87,11 @@ def test_estimate_counts_what_was_sent_and_delivered() -> None:
     ]
     x = metered(prompt="hello world", answer=Answer(parts=parts))
     assert x.usage == Usage(prompt=2 + 6, completion=2 + 4 + 2, reasoning=2, estimated=True)
+
+
+def test_token_ids_are_counted_as_such() -> None:
+    """A prompt of token numbers is as many tokens."""
+    assert estimate(Call(Operation.EMBEDDINGS, "m", token_ids=40, token_bytes=90, opaque_bytes=90), None).prompt == 40
 
 
 def test_metadata_is_no_prompt() -> None:

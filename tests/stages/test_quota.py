@@ -225,6 +225,21 @@ async def test_a_call_that_names_no_bound_gets_one(house: House) -> None:
     assert [row[3] for row in await house.counts()] == [SIZE + 15] * 2
 
 
+@pytest.mark.parametrize(
+    ("dialect", "path", "body"),
+    [
+        ("openai_embeddings", "/v1/embeddings", {"model": "text-embedding-3-small", "input": [[1] * 600]}),
+        ("openai_chat", "/v1/completions", {"model": "davinci-002", "max_tokens": 5, "prompt": [5] * 600}),
+    ],
+)
+async def test_prompts_of_token_ids(house: House, dialect: str, path: str, body: dict[str, Any]) -> None:
+    """The count is exact, and a limit holds for it."""
+    house.limit({**TEAM, "limit": 500})
+    call = DIALECTS[dialect].read(body, path, {})
+    x = await house.ask(dialect=DIALECTS[dialect], path=path, call=call)
+    assert x.refusal and x.refusal.status == 429
+
+
 async def test_nothing_resets(house: House) -> None:
     """402 where waiting is of no use."""
     house.limit({"id": "trial", "unit": "requests", "limit": 1, "per": "total"})

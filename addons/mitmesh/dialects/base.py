@@ -79,7 +79,8 @@ class Call:
 
     `texts` are in conversation order whatever the byte order. `session`, `account` and `client_version` are what the
     client claims of itself. `history_at_provider` is the id of an earlier answer or conversation the provider keeps.
-    `opaque_bytes` counts what is carried but not read: images, audio, encrypted reasoning (bytes as on the wire).
+    `opaque_bytes` counts what is carried but not read: images, audio, encrypted reasoning (bytes as on the wire), and,
+    `token_bytes` of them, prompts that are given as the numbers of `token_ids` tokens.
     """
 
     operation: Operation
@@ -92,6 +93,8 @@ class Call:
     account: str | None = None
     history_at_provider: str | None = None
     opaque_bytes: int = 0
+    token_ids: int = 0
+    token_bytes: int = 0
 
 
 @dataclass(slots=True)

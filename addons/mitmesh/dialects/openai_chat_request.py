@@ -61,7 +61,7 @@ def read(doc: Any, path: str, headers: Mapping[str, str]) -> Call:
         _definitions(doc, finder, 0)
     _afterwards(doc, finder)
     finder.fields(doc, (*_DONE, "messages" if "messages" in doc else "prompt"))
-    call.texts, call.opaque_bytes = finder.texts, finder.opaque
+    finder.fill(call)
     return claim(call, doc, headers)
 
 
@@ -159,9 +159,7 @@ def _prompt(prompt: Any, finder: Finder) -> None:
         return
     if not isinstance(prompt, list):
         raise DialectError("prompt: must be a string or a list")
-    for tokens in [prompt, *prompt]:
-        if isinstance(tokens, list) and tokens and isinstance(tokens[0], int):
-            finder.tokens(tokens)
+    finder.tokens(prompt)
     for index, one in enumerate(prompt):
         finder.walk(one, ("prompt", index), Provenance.USER, 2 + index, UNKNOWN)
 

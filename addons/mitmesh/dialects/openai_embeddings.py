@@ -47,7 +47,7 @@ class OpenAIEmbeddings(Dialect):
         finder = Finder()
         _input(doc.get("input"), finder)
         finder.fields(doc, ("input",))
-        call.texts, call.opaque_bytes = finder.texts, finder.opaque
+        finder.fill(call)
         return claim(call, doc, headers)
 
     def framing(self, call: Call, path: str) -> Framing:
@@ -102,7 +102,6 @@ def _input(value: Any, finder: Finder) -> None:
         return
     if not isinstance(value, (list, dict)):
         raise DialectError("input: must be a string or a list")
-    for tokens in [value, *value] if isinstance(value, list) else ():
-        if isinstance(tokens, list) and tokens and isinstance(tokens[0], int):
-            finder.tokens(tokens)
+    if isinstance(value, list):
+        finder.tokens(value)
     finder.walk(value, ("input",), Provenance.USER, 2, UNKNOWN)

@@ -43,7 +43,7 @@ def read(doc: Any, path: str, headers: Mapping[str, str]) -> Call:
     first = _prompt(doc.get("prompt"), finder)
     reference = _input(doc.get("input"), first, finder)
     finder.fields(doc, _DONE)
-    call.texts, call.opaque_bytes = finder.texts, finder.opaque
+    finder.fill(call)
     call.history_at_provider = string(doc.get("previous_response_id")) or _conversation(doc) or reference
     for item in items(doc.get("input")):
         if isinstance(item, dict) and "tools" in item:

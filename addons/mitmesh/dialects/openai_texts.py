@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mitmesh.dialects.base import Path, Provenance, Text
+from mitmesh.dialects.base import Call, Path, Provenance, Text
 from mitmesh.dialects.walk import SCHEMA_TYPES, is_sealed, size, strings
 
 # fmt: off
@@ -70,12 +70,12 @@ class Finder:
     arguments), in which no key has a meaning. `provider`: is what is walked now the provider's own?
     """
 
-    __slots__ = ("metadata", "opaque", "provider", "spoken")
+    __slots__ = ("metadata", "opaque", "provider", "spoken", "token_bytes", "token_ids")
 
     def __init__(self) -> None:
         self.spoken: list[Text] = []
         self.metadata: list[Text] = []
-        self.opaque = 0
+        self.opaque = self.token_ids = self.token_bytes = 0
         self.provider = False
 
     @property
@@ -141,8 +141,16 @@ class Finder:
         self.opaque += sum(size(text) for _, text in strings(value))
 
     def tokens(self, value: list[Any]) -> None:
-        """Count an array of token numbers as opaque."""
-        self.opaque += len(str(value))
+        """Count the numbers in `value`, and in the lists of it: a prompt given as tokens, or several. Opaque."""
+        for listed in (value, *(one for one in value if isinstance(one, list))):
+            if numbers := [one for one in listed if isinstance(one, (int, float))]:
+                self.token_ids += len(numbers)
+                self.token_bytes += len(str(numbers))
+
+    def fill(self, call: Call) -> None:
+        """Tell the call what was found."""
+        call.texts, call.token_ids, call.token_bytes = self.texts, self.token_ids, self.token_bytes
+        call.opaque_bytes = self.opaque + self.token_bytes
 
     def fields(self, doc: dict[str, Any], done: Iterable[str]) -> None:
         """A request's other top-level fields: settings, and whatever we do not know, are metadata."""

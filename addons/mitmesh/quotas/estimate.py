@@ -49,7 +49,8 @@ class Prompts:
             known |= zip(new, counts, strict=True)
         self._remember(known, len(new))
         messages = len({text.message for text in texts})
-        return sum(known[key] for key in keys) + PER_MESSAGE * (1 + messages) + call.opaque_bytes // MEDIA
+        media = (call.opaque_bytes - call.token_bytes) // MEDIA
+        return sum(known[key] for key in keys) + call.token_ids + PER_MESSAGE * (1 + messages) + media
 
     def _remember(self, known: dict[_Key, int], new: int) -> None:
         self.counted += new

@@ -138,7 +138,7 @@ def _was_served(x: Exchange) -> bool:
 def _prompt(call: Call) -> int:
     # What clients say of themselves is no prompt; in a dialect that nobody knows there is nothing else.
     texts = [text for text in call.texts if text.provenance is not Provenance.METADATA] or call.texts
-    words = sum(tokens.count(text.text, call.model) for text in texts)
+    words = sum(tokens.count(text.text, call.model) for text in texts) + call.token_ids
     if call.operation is not Operation.CHAT:
         return words
     return words + _PER_MESSAGE * (1 + len({text.message for text in texts}))
