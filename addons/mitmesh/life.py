@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import os
 import signal
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mitmproxy.proxy.mode_specs import ProxyMode, UpstreamMode
 
-from mitmesh import ca, demo, gateway, options, pac
+from mitmesh import ca, demo, gateway, options, pac, runfile
 from mitmesh.ca.signing import Store
 from mitmesh.catalog import CATALOG, Site
 from mitmesh.control import Control
@@ -74,6 +73,7 @@ class Life:
         self.kernel = Kernel(Path(self._options.mesh_pods) if self._options.mesh_pods else None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: dict[str, str] = {}
+        self._file: runfile.RunFile | None = None
 
     async def build(self) -> House:
         """Check the options, load the rules, start the stages. Raises SystemExit with one clear line logged."""
@@ -133,7 +133,11 @@ class Life:
             except Exception as error:  # noqa: BLE001 # as the guard's: the others must still stop
                 self.house.guard.note(stage.name, "stop", error)
         await asyncio.gather(self.house.loopback.stop(), self.control.stop(), return_exceptions=True)
-        (self._data / "run.json").unlink(missing_ok=True)
+        try:
+            if self._file:
+                self._file.leave()
+        except OSError as error:
+            log.warning("mitmesh: %s cannot be written: %s", runfile.NAME, error.strerror)
 
     async def _hang_up(self) -> None:
         """Close the clients' connections: asyncio would print a traceback for each that is open at the end."""
@@ -253,12 +257,10 @@ class Life:
                 log.warning("mitmesh: FAIL OPEN is set for stage %s: calls go on without it when it fails", name)
 
     def _note(self) -> None:
-        """Write where things are, for scripts, tests and people: run.json in the data folder."""
+        """Write where things are, for scripts, tests and people."""
         limits = {name: getattr(self._options, name) for name in TEAM_LIMITS} if self._options.mesh_team_limits else {}
-        text = json.dumps({"pid": os.getpid(), "rules": str(self._rules), **self._places, **limits}, indent=2) + "\n"
-        new = self._data / "run.json.new"
-        new.write_text(text)
-        new.replace(self._data / "run.json")
+        self._file = runfile.RunFile(self._data, self._places, {"rules": str(self._rules.absolute()), **limits})
+        self._file.write()
 
     def _load(self) -> Rules:
         """The rules of the files, and the teams' limits that this run was given."""
@@ -267,7 +269,9 @@ class Life:
         return rules if limits is rules.quotas else replace(rules, quotas=limits)
 
     def _state(self) -> tuple[Any, ...]:
-        """What changes when a rules file does, or when another CA is to sign."""
+        """What changes when a rules file does, or when another CA is to sign. And run.json is kept."""
+        if self._file and self.house.phase is Phase.READY:
+            self._file.keep()
         return fingerprint(self._rules), ca.fingerprint(self._data / "ca")
 
     async def _follow(self) -> None:

@@ -25,6 +25,7 @@ from e2e.mesh import RAW_TEXT, Mesh
 from e2e.provider import Provider, Script, wait_for
 from e2e.raw import Listener
 from e2e.sdks import KEY, Way
+from mitmesh import runfile
 
 FAULTY = ("../tests/e2e/faulty", "stack")
 BODY: dict[str, Any] = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "hello"}]}
@@ -415,7 +416,7 @@ def test_sigterm_drains(make_watched: Callable[..., Watched], provider: Provider
     assert watched.mesh.process and watched.mesh.process.wait(10) == 0
     assert [watched.row(call.trace)["outcome"] for call in (stream, waiting)] == ["upstream_cut", "answered"]
     assert watched.row(deciding.trace)["refused_by"] == "guard"
-    assert not (watched.mesh.data / "run.json").exists()
+    assert runfile.read(watched.mesh.data) == {"rules": str(watched.mesh.rules)}
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mitmesh import runfile
 from mitmesh.launch import ROOT, LaunchError, home, printable
 from mitmesh.quotas import opening, words
 from mitmesh.quotas.ledger import ALL, Grant, Ledger, LedgerAway
@@ -72,11 +73,8 @@ def granted(options: argparse.Namespace, rules: Quotas, now: float) -> Grant:
 
 
 def settings(folder: Path) -> Quotas:
-    """The rules of the run on this folder, else the project's own. Raises LaunchError."""
-    try:
-        run = json.loads((folder / "run.json").read_text())
-    except (OSError, ValueError):
-        run = {}
+    """The rules of the run on this folder, or of the last one, else the project's own. Raises LaunchError."""
+    run = runfile.read(folder)
     try:
         rules = load(Path(run.get("rules") or ROOT / "rules")).quotas
     except RulesError as error:

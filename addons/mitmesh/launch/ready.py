@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from mitmesh import runfile
 from mitmesh.launch import LaunchError
 
 DEADLINE = 60
@@ -20,23 +20,14 @@ SILENT = "it does not answer on its control port"
 
 def places(home: Path, pid: int) -> dict[str, str] | None:
     """Where the engine of this process listens, by name, once it has said so."""
-    try:
-        found = json.loads((home / "run.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("pid") == pid else None
+    found = runfile.read(home)
+    return found if found.get("pid") == pid else None
 
 
 def running(home: Path) -> dict[str, str] | None:
     """Where the engine that runs on this folder listens, by name; None if none does."""
-    try:
-        found = json.loads((home / "run.json").read_bytes())
-        os.kill(found["pid"], 0)
-    except PermissionError:
-        pass  # it is another user's, and it is there
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return {name: str(value) for name, value in found.items()}
+    found = runfile.read(home)
+    return {name: str(value) for name, value in found.items()} if runfile.runs(found) else None
 
 
 def problem(control: str) -> str | None:
