@@ -23,6 +23,7 @@ LIMITS = Quotas(
         Limit(id="team", unit="tokens", limit="2000000", per="month", team="each"),
         Limit(id="usd", unit="dollars", limit="12.50", rolling="5h"),
         Limit(id="now", unit="concurrent", limit="9"),
+        Limit(id="pair", unit="requests", limit="9", per="day", user="each", model="gpt-*"),
     ]
 )
 
@@ -71,6 +72,7 @@ def test_shows_how_full_each_limit_is(used: Path) -> None:
         ["team", "team 'red'", "1,000", "1,034", "1,997,966", "2,000,000 tokens", "2027-02-01 00:00 UTC"],
         ["usd", "everyone", "$2.00", "$2.00001", "$8.49999", "$12.50", "2027-01-15 13:05 UTC"],
         ["now", "everyone", "0", "1", "8", "9 concurrent", "never"],
+        ["pair", "user 'each', model 'gpt-*'", "0", "0", "9", "9 requests", "2027-01-16 00:00 UTC"],
     ]
 
 
@@ -96,14 +98,23 @@ GOOD = {"limit": "team", "--amount": "5", "--for": "2h", "--reason": "r"}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"limit": "teem"}, "no limit 'teem'.*team, usd, now"),
+        ({"limit": "teem"}, "no limit 'teem'.*team, usd, now, pair"),
         ({"--for": "2 hours"}, "--for must be a time"),
         ({"--for": "32d"}, "at most 31d"),
         ({"--amount": "-5"}, "--amount must be a number of tokens"),
         ({"--amount": "0"}, "--amount"),
         ({"--amount": "1.5"}, "--amount"),
         ({"--reason": " "}, "--reason"),
-        ({"--subject": "group=x"}, "--subject"),
+        ({"--subject": "group=x"}, "--subject of limit team must be team=NAME"),
+        ({"--subject": "user=x"}, "must be team=NAME"),
+        ({"--subject": "team="}, "must be team=NAME"),
+        ({"--subject": "team"}, "must be team=NAME"),
+        ({"--subject": "team=a,team=b"}, "must be team=NAME"),
+        ({"--subject": "team=a,user=b"}, "must be team=NAME"),
+        ({"--subject": ""}, "must be team=NAME"),
+        ({"limit": "now", "--subject": "team=a"}, "one count for all calls: leave --subject out"),
+        ({"limit": "pair", "--subject": "user=a,model=gpt*"}, r"must be user=NAME,model=gpt-\*"),
+        ({"limit": "pair", "--subject": "user=a"}, r"must be user=NAME,model=gpt-\*"),
     ],
 )
 def test_what_cannot_be_granted(used: Path, change: dict[str, str], message: str) -> None:
@@ -112,6 +123,29 @@ def test_what_cannot_be_granted(used: Path, change: dict[str, str], message: str
     words = [asked.pop("limit"), *(f"{name}={value}" for name, value in asked.items())]
     with pytest.raises(LaunchError, match=message):
         told(used, "grant", *words)
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "subject"),
+    [
+        ("team", None, "*"),
+        ("team", "*", "*"),
+        ("team", "team=red", "team=red"),
+        ("team", "team=R&D = ü", "team=R%26D %3D %C3%BC"),
+        ("team", "team=R%26D", "team=R%26D"),
+        ("pair", "model=gpt-*,user=ann", "user=ann,model=gpt-*"),
+    ],
+)
+def test_a_grant_is_for_a_subject_of_the_limit(limit: str, asked: str | None, subject: str) -> None:
+    """As it is counted, however it is written."""
+    words = ["grant", limit, "--amount", "5", "--for", "2h", "--reason", "r", *(["--subject", asked] if asked else [])]
+    assert quota.granted(quota.parser().parse_args(words), LIMITS, NOON).subject == subject
+
+
+def test_a_grant_for_nobody_says_so(used: Path) -> None:
+    """A name that nothing is counted for may be misspelt."""
+    words = ("grant", "team", "--amount", "5", "--for", "2h", "--reason", "r", "--subject")
+    assert "is it spelt so" in told(used, *words, "team=Red") and "spelt" not in told(used, *words, "team=red")
 
 
 def test_flags_of_scripts_run() -> None:

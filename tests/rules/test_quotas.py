@@ -39,7 +39,12 @@ def test_nothing_is_limited_as_shipped(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("limits: [{id: a, unit: tokens, limit: 5, per: day, teem: x}]", r"limits\[0\].teem: unknown field.*team"),
-        ("limits: [{id: a, unit: tokens, limit: -5, per: day}]", r"limits\[0\].limit"),
+        ("limits: [{id: a, unit: tokens, limit: -5, per: day}]", r"limits\[0\].limit: must not be negative"),
+        ("limits: [{id: a, unit: dollars, limit: -0.5, per: day}]", r"limits\[0\].limit: must not be negative"),
+        ("limits: [{id: a, unit: tokens, limit: 2M, per: day}]", r"limits\[0\].limit: must be a plain number"),
+        ("limits: [{id: a, unit: tokens, limit: 5, per: day, billing: []}]", r"limits\[0\].billing: must not be empty"),
+        ("limits: [{id: a, unit: requests, limit: 5, per: day, output_cap: 7}]", r"limits\[0\]: .output_cap. is for"),
+        ("limits: [{id: a, unit: concurrent, limit: 5, output_cap: 7}]", r"limits\[0\]: .output_cap. is for"),
         ("limits: [{id: a, unit: euros, limit: 5, per: day}]", r"limits\[0\].unit: must be one of tokens, dollars"),
         ("limits: [{id: a, unit: tokens, limit: 5, per: year}]", r"limits\[0\].per: must be one of minute"),
         ("limits: [{id: a, unit: tokens, limit: 1.5, per: day}]", r"limits\[0\]: .limit. must be a whole number"),

@@ -325,6 +325,32 @@ async def test_the_window_of_the_moment(house: House) -> None:
     assert (await house.ask()).refusal is None
 
 
+async def test_a_request_that_runs_does_not_come_back(house: House) -> None:
+    """Retry-After is the window's end from the first; tokens that are only set aside may be back in seconds."""
+    house.limit({"id": "r", "unit": "requests", "limit": 1, "per": "day"}, {**TEAM, "team": "blue", "limit": SIZE + 15})
+    first = await house.ask()
+    refusal = (await house.ask()).refusal
+    assert refusal and refusal.retry_after and refusal.retry_after > 5
+    left = refusal.retry_after
+    await house.done(first)
+    again = (await house.ask()).refusal
+    assert again and again.retry_after == left
+    house.clock.now += 86400
+    await house.ask(team="blue")
+    house.limit({**TEAM, "team": "blue", "limit": SIZE + 15})
+    held = (await house.ask(team="blue")).refusal
+    assert held and held.retry_after == 5
+
+
+@pytest.mark.parametrize("unit", ["tokens", "requests", "concurrent"])
+async def test_billing_holds_for_every_unit(house: House, unit: str) -> None:
+    """A limit for plans counts their calls alone."""
+    limit = {"id": "plan", "unit": unit, "limit": 0, "billing": ["subscription"]}
+    house.limit(limit if unit == "concurrent" else {**limit, "per": "day"})
+    assert (await house.ask()).refusal is None
+    assert (await house.ask(billing=Billing.SUBSCRIPTION)).refusal
+
+
 async def test_when_a_rolling_window_has_room(house: House) -> None:
     """Retry-After is when enough has left, not when the next sixtieth begins."""
     house.limit({"id": "r", "unit": "requests", "limit": 2, "rolling": "10m", "team": "each"})

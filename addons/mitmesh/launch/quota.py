@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 from mitmesh import runfile
 from mitmesh.launch import ROOT, LaunchError, home, printable
-from mitmesh.quotas import opening, words
+from mitmesh.quotas import opening, plan, words
 from mitmesh.quotas.ledger import ALL, Grant, Ledger, LedgerAway
 from mitmesh.quotas.rows import Row, rows
 from mitmesh.rules import RulesError, load
-from mitmesh.rules.quotas import DIMENSIONS, MOST, Quotas, team_limits
+from mitmesh.rules.quotas import MOST, Limit, Quotas, team_limits
 
 _SPAN = re.compile(r"([1-9]\d{0,4})([mhd])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86400}
@@ -64,12 +65,29 @@ def granted(options: argparse.Namespace, rules: Quotas, now: float) -> Grant:
         raise LaunchError(f"--amount must be a number of {limit.unit}, more than 0")
     if not options.reason.strip():
         raise LaunchError("--reason must say why")
-    subject = options.subject or ALL
-    if subject != ALL and any(part.partition("=")[0] not in DIMENSIONS for part in subject.split(",")):
-        raise LaunchError("--subject must be as scripts/quota --json shows it, such as team=engineering")
+    subject = ALL if options.subject in (None, ALL) else _subject(limit, options.subject)
     return Grant(
         secrets.token_hex(4), limit.id, subject, more, int(now) + seconds, options.reason[:500], getpass.getuser()
     )
+
+
+def _subject(limit: Limit, asked: str) -> str:
+    """One of the limit's subjects, as it is counted. Raises LaunchError for what it never counts."""
+    if not limit.about:
+        raise LaunchError(f"limit {limit.id} has one count for all calls: leave --subject out")
+    values = dict(part.split("=", 1) for part in asked.split(",") if "=" in part)
+    found, wanted = [], []
+    for name, value in limit.about:
+        given = plan.quoted(unquote(values.pop(name, "")))
+        if value == plan.EACH:
+            wanted.append(f"{name}=NAME")
+        else:
+            wanted.append(f"{name}={plan.quoted(value)}")
+            given = given if given == plan.quoted(value) else ""
+        found.append((name, given))
+    if values or asked.count(",") != len(found) - 1 or not all(given for _, given in found):
+        raise LaunchError(f"--subject of limit {limit.id} must be {','.join(wanted)}; scripts/quota --json shows them")
+    return ",".join(f"{name}={given}" for name, given in found)
 
 
 def settings(folder: Path) -> Quotas:
@@ -105,7 +123,12 @@ async def run(options: argparse.Namespace, rules: Quotas, ledger: Ledger, now: f
         grant = granted(options, rules, now)
         await ledger.grant(grant)
         until = f"{datetime.fromtimestamp(grant.expires, UTC):%Y-%m-%d %H:%M} UTC"
-        return f"granted until {until}; end it earlier with: scripts/quota revoke {grant.id}"
+        said = f"granted until {until}; end it earlier with: scripts/quota revoke {grant.id}"
+        if grant.subject != ALL and all(
+            (grant.limit, grant.subject) != (count.key.limit, count.key.subject) for count in await ledger.counts()
+        ):
+            said += printable(f"\nnothing is counted for {words.whose(grant.subject)} so far: is it spelt so?")
+        return said
     if options.command == "revoke":
         if not await ledger.revoke(options.id):
             raise LaunchError(f"there is no grant {options.id!r}; scripts/quota lists those that hold")

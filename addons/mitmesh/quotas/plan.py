@@ -88,11 +88,11 @@ def matches(x: Exchange, tariff: Tariff | None, now: float) -> list[Match]:
 
 
 def _counts(limit: Limit, x: Exchange) -> bool:
+    if x.billing not in limit.paid:
+        return False
     if limit.unit in ("requests", "concurrent"):
         return True
-    if x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes) or elsewhere.is_free(x):
-        return False
-    return limit.unit == "tokens" or x.billing in limit.billing
+    return not (x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes) or elsewhere.is_free(x))
 
 
 def _subject(limit: Limit, x: Exchange, tariff: Tariff | None) -> str | None:
@@ -107,12 +107,12 @@ def _subject(limit: Limit, x: Exchange, tariff: Tariff | None) -> str | None:
             return None
         else:
             shown = wanted
-        parts.append(f"{name}={_quoted(shown)}")
+        parts.append(f"{name}={quoted(shown)}")
     return ",".join(parts)
 
 
 @lru_cache(maxsize=4096)
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """A name as part of a subject: without the comma and sign that part them."""
     return quote(value, safe=" @.:/*-")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
@@ -18,11 +19,22 @@ MOST = 10**12
 type Unit = Literal["tokens", "dollars", "requests", "concurrent"]
 type Per = Literal["minute", "hour", "day", "month", "total"]
 type Span = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}[mhd]$")]
-type Size = Annotated[
-    str,
-    BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
-    Field(pattern=r"^\d{1,12}(\.\d{1,6})?$"),
-]
+type Size = Annotated[str, BeforeValidator(lambda value: _size(value))]
+
+
+def _size(value: object) -> object:
+    """YAML's numbers as text. Raises ValueError for what is no amount."""
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        return value  # pydantic says what is wrong
+    text = str(value)
+    if re.fullmatch(r"-\d+(\.\d+)?", text):
+        raise ValueError("must not be negative")
+    if not re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text, re.ASCII):
+        raise ValueError(
+            "must be a plain number below 10**12, of dollars with up to six decimals: such as 2000000 or 0.5"
+        )
+    return text
+
 
 DIMENSIONS = ("team", "user", "tool", "model", "provider", "namespace", "key")
 """What a limit can be about, in the order in which a message names it."""
@@ -57,9 +69,10 @@ class Limit(_Model):
     warn_at: int = Field(default=80, ge=1, le=1000, description="From here on answers carry a warning, in percent.")
     hard_stop_at: int = Field(default=100, ge=1, le=1000, description="Here calls are refused, in percent.")
     mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
-    billing: list[Billing] = Field(
-        default_factory=lambda: [Billing.METERED],
-        description="Of dollars: which calls count, by how they are paid for.",
+    billing: list[Billing] | None = Field(
+        default=None,
+        min_length=1,
+        description="Only calls that are paid for so count; if empty metered ones under a limit in dollars, else all.",
     )
     unpriced_tokens: int | None = Field(
         default=None,
@@ -68,13 +81,20 @@ class Limit(_Model):
         description="Of dollars: tokens that calls of unknown price may use in the window; without it they are "
         "refused.",
     )
-    output_cap: int | None = Field(default=None, ge=1, le=2**31 - 1, description="As the file's, for these calls.")
+    output_cap: int | None = Field(
+        default=None, ge=1, le=2**31 - 1, description="Of tokens and dollars: as the file's, for these calls."
+    )
 
     @cached_property
     def about(self) -> tuple[tuple[str, str], ...]:
         """What it is about: the dimensions it names, each with the name it wants, or `each`."""
         named = ((name, getattr(self, name)) for name in DIMENSIONS)
         return tuple((name, wanted) for name, wanted in named if wanted is not None)
+
+    @cached_property
+    def paid(self) -> frozenset[Billing]:
+        """Calls count that are paid for so."""
+        return frozenset(self.billing or ([Billing.METERED] if self.unit == "dollars" else Billing))
 
     @cached_property
     def amount(self) -> int:
@@ -93,6 +113,8 @@ class Limit(_Model):
             raise ValueError("must have either `per` or `rolling`")
         if self.unit != "dollars" and self.unpriced_tokens is not None:
             raise ValueError("`unpriced_tokens` is for limits in dollars")
+        if self.unit not in ("dollars", "tokens") and self.output_cap is not None:
+            raise ValueError("`output_cap` is for limits on tokens or dollars")
         if self.warn_at > self.hard_stop_at and "warn_at" in self.model_fields_set:
             raise ValueError("`warn_at` must not be above `hard_stop_at`, or nobody is ever warned")
         for name in DIMENSIONS:

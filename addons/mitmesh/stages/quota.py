@@ -272,8 +272,10 @@ def _first(full: tuple[int, Match, Standing]) -> tuple[bool, int, int]:
 def _wait(match: Match, standing: Standing, asked: int, now: float) -> tuple[int | None, int]:
     """When it is worth trying again, in seconds, and the status: 402 where waiting is of no use.
 
-    What other calls have set aside may come back soon; what was used comes back when the window does."""
-    if standing.used + asked <= match.most + standing.granted:
+    What other calls have set aside may come back soon, but for requests, which are used once they are sent; what was
+    used comes back when the window does."""
+    used = standing.used + (standing.reserved if match.unit == "requests" else 0)
+    if used + asked <= match.most + standing.granted:
         return 5, 429
     if match.window.resets == NEVER:
         return None, 402
