@@ -110,7 +110,7 @@ async def test_no_more_than_the_limit_is_delivered(house: House, text: str, burs
     ((_, _, used, reserved),) = await house.counts()
     longest = max(tokens.count(text[at : at + length]) for at in range(0, 4000, length))
     assert (reserved, run.cuts) == (0, 1) and text.startswith(run.text)
-    assert used <= LIMIT and (used >= LIMIT * 0.93 - longest or length > 1000)
+    assert used <= LIMIT and (used >= LIMIT * 0.98 - longest or length > 1000)
     assert used == run.x.usage.total and b"the answer ends here" in run.out and b"(limit tok)" in run.out  # type: ignore[union-attr]
 
 
@@ -143,6 +143,25 @@ async def test_two_streams_share_what_is_left(house: House) -> None:
         await run.finish()
     ((_, _, used, _),) = await house.counts()
     assert LIMIT * 0.9 < used <= LIMIT and [run.cuts for run in both] == [1, 1]
+
+
+async def test_many_streams_strand_little(house: House) -> None:
+    """None takes all that is left for a need it may never have: those that are cut were cut for want of tokens."""
+    house.limit({**TOKENS, "limit": 3000}, stream_first=30)
+    runs = [await running(house) for _ in range(24)]
+
+    async def read(run: Running) -> None:
+        for piece in pieces(" cat" * 400, 4):
+            await run.say(piece)
+            await asyncio.sleep(0)
+            if run.cuts:
+                break
+        await run.say(b"")
+        await run.finish()
+
+    await asyncio.gather(*map(read, runs))
+    ((_, _, used, reserved),) = await house.counts()
+    assert 2700 < used <= 3000 and reserved == 0
 
 
 async def test_the_limit_that_is_full_is_named_as_it_stands(house: House) -> None:

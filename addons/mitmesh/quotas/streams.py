@@ -4,7 +4,7 @@ waits for the ledger's word, and where there is no more the stream ends."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,11 @@ LOOK = 2_000
 AT_ONCE = 8_000
 """Bytes that are counted on the event loop at most: for a longer text the stream waits for a thread."""
 STEP = 1_024
-"""Tokens that are asked for at a time, at least."""
+"""Tokens that are asked for at a time, at least, but for where little is left."""
+PART = 8
+"""Of what is left a stream takes no more than this part at a time, for others have to go on too."""
+FEW = 32
+"""Tokens that are asked for at a time all the same."""
 
 type Full = tuple[Match | None, Standing | None, int]
 """The limit that has no room for so much more (in its unit), and how it stands with what this call holds used; None:
@@ -68,8 +72,11 @@ class Stream:
         self._step = max(STEP, held.need.output)
         self._allowed = held.need.output
         self._counted, self._at = 0, 0  # tokens counted, of so many bytes
+        self._before, self._text = 0, ""  # of them those before this text
         self._passed, self._delivered = 0, 0  # bytes, tokens
         self._prompt = 0  # tokens of the prompt beyond the estimate: they are taken from the output's share
+        begun = zip(held.found, zip(held.asked, held.standings, strict=True), strict=True)
+        self._left = _room((each for match, each in begun if match.measures), held.need.output)  # when last asked
         self._asking: asyncio.Task[None] | None = None
         self._early = True
         self._full: Full | None = None
@@ -86,8 +93,8 @@ class Stream:
         if self._counted + new > self._allowed and new > AT_ONCE:
             raise StreamHeld(self._do(self._count()))
         if LOOK <= new <= AT_ONCE or self._counted + new > self._allowed:
-            self._counted, self._at = self._counted + tokens.count(parts.news(), self._x.call.model), parts.size
-            new = 0
+            self._add(parts.news())
+            self._at, new = parts.size, 0
         if self._counted > self._allowed:
             if self._full:
                 raise StreamEnded(self._refuse(self._full), self._delivered)
@@ -101,6 +108,17 @@ class Stream:
         """Nothing is held back."""
         return ()
 
+    def _add(self, text: str) -> None:
+        """Count more text. Pieces are more tokens than the whole: where they seem too many, what came lately is counted
+        as one."""
+        model = self._x.call.model
+        self._text += text
+        self._counted += tokens.count(text, model)
+        if self._counted > self._allowed and len(self._text) > len(text):
+            self._counted = self._before + tokens.count(self._text, model)
+        if len(self._text) >= LOOK:
+            self._before, self._text = self._counted, ""
+
     def _heed(self, told: Usage | None) -> None:
         """What the provider says it used so far, if that is more than we see: a longer prompt, hidden reasoning."""
         if told is None:
@@ -108,7 +126,9 @@ class Stream:
         beyond = max(0, told.prompt - self._held.need.prompt - self._prompt)
         self._prompt += beyond
         self._allowed -= beyond
-        self._counted = max(self._counted, told.completion)
+        if told.completion > self._counted:
+            self._counted = self._before = told.completion
+            self._text = ""
 
     def _is_time(self, used: int) -> bool:
         """To ask for more in the background: three quarters are used, and there will be more than is reserved."""
@@ -135,11 +155,12 @@ class Stream:
         parts, model = self._x.reading.parts, self._x.call.model
         size, text = parts.size, parts.news()
         self._counted += await asyncio.to_thread(tokens.count, text, model)
-        self._at = size
+        self._before, self._text, self._at = self._counted, "", size
 
     async def _ask(self, short: int) -> None:
-        """Have more set aside: as much as there is, but for so many tokens at least. `short` 0: it is only early."""
+        """Have more set aside, for so many tokens at least. `short` 0: it is only early."""
         held, step = self._held, max(short, min(self._step, self._held.bound - self._held.need.output), 0) or STEP
+        step = min(step, self._fair(short))
         prompt = self._prompt  # the first time it is asked for as what it is
         while step > 0 and not held.settled:
             then = replace(held.need, prompt=held.need.prompt + prompt, output=held.need.output + step)
@@ -150,16 +171,21 @@ class Stream:
                 self._full = (None, None, short) if short else None
                 return
             if not refused(asked, standings):
+                self._left = _room(zip(asked, standings, strict=True), step + prompt)
                 self._allowed += step + prompt
                 self._prompt -= prompt
                 held.need = then
                 return
-            left, match, standing = self._fullest(asked, standings, step + prompt)
-            if left < max(short, 1):
+            self._left, match, standing = self._fullest(asked, standings, step + prompt)
+            if self._left < max(short, 1):
                 self._early = False
                 self._full = self._end(match, standing) if short else None
                 return
-            step, prompt = min(step if prompt else step - 1, left), 0
+            step, prompt = min(step if prompt else step - 1, self._left, self._fair(short)), 0
+
+    def _fair(self, short: int) -> int:
+        """The most tokens to take at once: a part of what was left, but at least what is needed now."""
+        return max(short, FEW, self._left // PART)
 
     def _fullest(self, asked: Sequence[Want], standings: Sequence[Standing], step: int) -> tuple[int, Match, Standing]:
         """Of the limits that bind, the one of which the fewest of `step` tokens are left."""
@@ -167,8 +193,7 @@ class Stream:
         found = []
         for want, standing in zip(asked, standings, strict=True):
             if want.binding and standing.over:
-                left = max(0, want.most + standing.granted - standing.used - standing.reserved)
-                found.append((left * step // want.rest, by_key[want.key], standing))
+                found.append((max(0, _free(want, standing)) * step // want.rest, by_key[want.key], standing))
         return min(found, key=lambda each: (each[0], -words.percent(*each[1:]), -each[1].window.resets))
 
     def _end(self, match: Match, standing: Standing) -> Full:
@@ -180,3 +205,18 @@ class Stream:
         (more,) = plan.more([match], delivered, wanted, held.tariff)
         others = max(0, standing.reserved - reserved)
         return match, replace(standing, used=standing.used + own, reserved=others), more.rest
+
+
+def _free(want: Want, standing: Standing) -> int:
+    """What was left before, in the limit's unit."""
+    return want.most + standing.granted - standing.used - standing.reserved
+
+
+def _room(taken: Iterable[tuple[Want, Standing]], step: int) -> int:
+    """Tokens that are left of the limit that has the fewest; of what was taken the rest was `step` tokens."""
+    found = (
+        (_free(want, standing) - want.sunk - want.rest) * step // want.rest
+        for want, standing in taken
+        if want.binding and want.rest
+    )
+    return max(0, min(found, default=0))
