@@ -251,8 +251,8 @@ class Tap:
         refusal = Refusal(said.status, said.type, said.reason, said.rule_id, x.id, said.retry_after)
         finish = x.dialect.stop(_used(self._reader.answer, ended.output), last, framing=self.framing)
         held = self._held_back()
-        last = finish + x.dialect.stream_error(refusal, framing=self.framing)
-        return [*held, self._opened(last) if not held else last]
+        end = finish + x.dialect.stream_error(refusal, framing=self.framing, last=last)
+        return [*held, self._opened(end) if not held else end]
 
     def _end(self, rule: str, message: str) -> list[bytes]:
         """Cut the provider off; the bytes that tell the client so, in its dialect. Nothing can be said in a stream

@@ -93,6 +93,8 @@ def test_responses_are_incomplete() -> None:
     assert name == doc["type"] == "response.incomplete" and doc["sequence_number"] == 8
     assert doc["response"]["status"] == "incomplete" and doc["response"]["id"] == "id-1"
     assert doc["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+    raw = DIALECTS["openai_responses"].stream_error(Refusal(429, "t", "m", "c", "x"), last=DELTA)
+    assert json.loads(framer(Framing.SSE).feed(raw)[0].data)["sequence_number"] == 9
 
 
 def test_gemini_gives_a_finish_reason() -> None:

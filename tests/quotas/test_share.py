@@ -163,3 +163,17 @@ def test_where_redis_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         with pytest.raises(RulesError, match="redis") as caught:
             opening.ledger(Quotas(redis=source), tmp_path)
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shares", [False, True])
+async def test_the_log_says_what_becomes_of_calls(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, shares: bool
+) -> None:
+    """They are not said to be refused where they are served from a share."""
+    inner = RedisLedger(f"unix://{tmp_path}/nobody.sock")
+    books = Books(SharingLedger(inner, 10, "n") if shares else inner, LEASE)
+    with pytest.raises(LedgerAway):
+        await books.reserve("a", want(1))
+    await asyncio.sleep(0)
+    await books.stop()
+    assert ("go on with this node's share" in caplog.text, "are refused until" in caplog.text) == (shares, not shares)

@@ -85,6 +85,6 @@ class Anthropic(Dialect):
         """`max_tokens`, without which the API takes no call."""
         return (("max_tokens",), most) if obj(doc) else None
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as an `error` event."""
         return sse(anthropic_render.error(refusal), "error")

@@ -283,8 +283,8 @@ class Dialect:
         """A refusal as this dialect's JSON error body."""
         raise NotImplementedError
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
-        """A refusal as the last event of a stream that has begun."""
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
+        """A refusal as the last event of a stream that has begun; `last` as for `stop`, where that came before."""
         raise NotImplementedError
 
     def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:

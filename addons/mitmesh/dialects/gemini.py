@@ -96,6 +96,6 @@ class Gemini(Dialect):
                 return limit(given.get("candidateCount")) or 1
         return 1
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as the last chunk; in an array it closes it."""
         return gemini_render.stream_error(refusal, framing)

@@ -98,7 +98,7 @@ class Generic(Dialect):
         """The refusal as a plain error document."""
         return encode(_error(refusal))
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as a last event."""
         return sse(_error(refusal), "error")
 

@@ -68,7 +68,7 @@ class OpenAIChat(Dialect):
         """The refusal as an error document."""
         return openai_common.refusal_body(refusal)
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as an event with an `error`; no `[DONE]` follows, for the answer is not whole."""
         return sse({"error": openai_common.error_body(refusal)})
 

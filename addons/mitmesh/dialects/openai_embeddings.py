@@ -91,7 +91,7 @@ class OpenAIEmbeddings(Dialect):
         """The refusal as an error document."""
         return refusal_body(refusal)
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as an event with an `error`."""
         return sse({"error": error_body(refusal)})
 

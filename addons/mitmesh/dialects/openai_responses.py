@@ -13,7 +13,7 @@ from mitmesh.dialects import (
     openai_responses_texts,
 )
 from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
-from mitmesh.dialects.walk import obj, sse, string
+from mitmesh.dialects.walk import count, obj, sse, string
 
 
 class OpenAIResponses(Dialect):
@@ -87,8 +87,15 @@ class OpenAIResponses(Dialect):
         """`max_output_tokens`; what Codex sends to ChatGPT may not have it (see the quota stage)."""
         return (("max_output_tokens",), most) if obj(doc) else None
 
-    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE) -> bytes:
+    def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as an `error` event: flat as the API documents it, nested as its SDK looks for it."""
         error = openai_common.error_body(refusal)
-        event = {"type": "error", "sequence_number": 0, "code": refusal.code, "message": refusal.message, "param": None}
+        number = count(obj(last).get("sequence_number")) + 2 if last else 0  # after stop's
+        event = {
+            "type": "error",
+            "sequence_number": number,
+            "code": refusal.code,
+            "message": refusal.message,
+            "param": None,
+        }
         return sse({**event, "error": error}, "error")

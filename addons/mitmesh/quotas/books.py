@@ -136,7 +136,7 @@ class Books:
     def _away(self, away: LedgerAway) -> None:
         if self.problem is None:
             # No error: while it starts, mitmproxy would end the process for one, and the ledger may come up after us.
-            log.warning("quota: the ledger cannot be asked (%s); calls under a limit are refused until it can", away)
+            log.warning("quota: the ledger cannot be asked (%s); %s", away, self.ledger.meanwhile)
         self.problem = str(away)
 
     def keep(self, work: Coroutine[None, None, None]) -> None:

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from mitmesh.quotas.ledger import DEFERRED, Count, Grant, Key, LedgerAway, Standing, Want
+from mitmesh.quotas.ledger import DEFERRED, REFUSED, Count, Grant, Key, LedgerAway, Standing, Want
 
 PREFIX = "{mitmesh}:quota:"
 """Every key begins with it; the braces keep them on one node of a cluster."""
@@ -26,6 +26,8 @@ _LUA = (Path(__file__).parent / "ledger.lua").read_text()
 
 class RedisLedger:
     """The ledger in Redis at `url`. `clock` (seconds since 1970) stands in for Redis' own in tests."""
+
+    meanwhile = REFUSED
 
     def __init__(self, url: str, clock: Callable[[], float] | None = None, prefix: str = PREFIX) -> None:
         # No retries: a decision that was carried out and whose answer was lost must not be made twice.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mitmesh.quotas.ledger import ALL, DEFERRED, Count, Grant, Key, LedgerAway, Standing, Want, refused
+from mitmesh.quotas.ledger import ALL, DEFERRED, REFUSED, Count, Grant, Key, LedgerAway, Standing, Want, refused
 from mitmesh.quotas.thread import Worker
 from mitmesh.store.database import connect, migrate, transaction
 from mitmesh.store.keys import locked, make_folder
@@ -35,6 +35,8 @@ _BOOK = "UPDATE counts SET used = used + ?, reserved = reserved - ? WHERE key = 
 
 class SqliteLedger:
     """The ledger in `quota.db` of the data folder. `clock` gives seconds since 1970."""
+
+    meanwhile = REFUSED
 
     def __init__(self, data: Path, clock: Callable[[], float] = time.time) -> None:
         self._path, self._clock = data / FILE, clock

@@ -11,6 +11,8 @@ ALL = "*"
 
 DEFERRED = 7 * 86_400
 """Seconds for which it is remembered what an answer that is made later was charged."""
+REFUSED = "calls under a limit are refused until it can"
+"""What becomes of calls while a ledger cannot be asked."""
 
 
 class LedgerAway(Exception):
@@ -93,6 +95,9 @@ class Count:
 class Ledger(Protocol):
     """Counts that several processes share. Every method raises LedgerAway where it cannot know, and then nothing of
     it is done that would let more through. All clocks are whole seconds since 1970; leases are in seconds."""
+
+    meanwhile: str
+    """What becomes of calls under a limit while it cannot be asked, for the log."""
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> Awaitable[list[Standing]]:
         """Take all of it, or, where a binding one does not fit, nothing. A call that holds something already gets it

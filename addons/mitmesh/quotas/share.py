@@ -55,6 +55,8 @@ class SharingLedger:
     """A ledger that goes on with its shares while `inner` is away. `percent` of what is left is set aside; `node` names
     this process; `clock` is monotonic."""
 
+    meanwhile = "calls go on with this node's share of each limit, and are refused beyond it"
+
     def __init__(self, inner: Ledger, percent: int, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._inner, self._percent, self._node, self._clock = inner, percent, node, clock
         self._numbers = itertools.count()
