@@ -189,6 +189,20 @@ async def test_another_process_sets_it_right(tmp_path: Path) -> None:
     await two.stage.stop()
 
 
+async def test_what_is_forgotten_is_not_set_right(house: House) -> None:
+    """A window that is long over has no count any more: none begins with less than nothing."""
+    house.limit({**TOKENS, "limit": 20_000})
+    asked = {"model": "gpt-4o-mini", "input": "hi", "background": True, "max_output_tokens": 5_000}
+    x = await ask(house, "/v1/responses", asked, "openai_responses")
+    queued = {"id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": None}
+    await answered(house, x, queued)
+    before = await house.counts()
+    house.clock.now += 6 * 86_400
+    x = await ask(house, "/v1/responses/resp_1", None, "openai_responses", "GET")
+    await answered(house, x, {**queued, "status": "completed", "usage": {"input_tokens": 10, "output_tokens": 500}})
+    assert before[0] in await house.counts()
+
+
 async def test_what_images_use_is_charged(house: House) -> None:
     """OpenAI says it in `usage`; the dialect knows nothing else of them."""
     house.limit({**TOKENS, "limit": 20_000})

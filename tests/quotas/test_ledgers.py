@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mitmesh.quotas.in_redis import RedisLedger
 from mitmesh.quotas.ledger import ALL, Grant, Key, Ledger, Standing, Want, refused
 from quotas.conftest import NOON, Clock
 
@@ -181,6 +182,21 @@ async def test_many_at_once_let_through_what_fits(ledger: Ledger) -> None:
     seen = await asyncio.gather(*(ledger.reserve(f"c{number}", [want(500, 4, 6)], LEASE) for number in range(200)))
     assert sum(not each[0].over for each in seen) == 50
     assert await stands(ledger) == (0, 500)
+
+
+@pytest.mark.parametrize("expires", [1_000, NOON + 100], ids=["long ago", "sooner"])
+async def test_an_old_slot_does_not_end_the_others(ledger: Ledger, expires: int) -> None:
+    """What is set right in a window that is over leaves the count of this one, for as long as it is needed."""
+    await ledger.reserve("a", [want(100, 30)], LEASE)
+    await ledger.settle("a", {KEY.text: 30})
+    old = want(0, 0, slot=0, first=0, last=0, expires=expires, binding=False)
+    await ledger.reserve("late", [old], LEASE)
+    await ledger.settle("late", {KEY.text: -5})
+    if isinstance(ledger, RedisLedger):
+        lasts = await ledger._redis.expiretime(f"{ledger._prefix}c:{KEY.text}")
+        assert lasts == NOON + 10**6
+    (standing,) = await ledger.reserve("b", [want(100, 1)], LEASE)
+    assert (standing.used, standing.reserved) == (30, 0)
 
 
 async def test_what_is_told_of_an_answer_is_told_once(ledger: Ledger) -> None:

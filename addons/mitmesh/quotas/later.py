@@ -36,12 +36,12 @@ def wait(x: Exchange, held: Held) -> None:
         held.books.keep(_defer(held.books, _name(x.provider, x.answer.id), json.dumps(told)))
 
 
-def see(x: Exchange, books: Books) -> None:
+def see(x: Exchange, books: Books, now: float) -> None:
     """An answer was fetched: where it is one that is waited for, and says what it used, set the count right, in the
-    background."""
+    background; but none that is forgotten by now (seconds since 1970)."""
     if x.answer and x.answer.id and x.usage and not x.usage.estimated:
         used = {"tokens": x.usage.total, "dollars": x.cost}
-        books.keep(_correct(books, f"{x.id}:later", _name(x.provider, x.answer.id), used))
+        books.keep(_correct(books, f"{x.id}:later", _name(x.provider, x.answer.id), used, now))
 
 
 def _name(provider: str, answer: str) -> str:
@@ -55,15 +55,15 @@ async def _defer(books: Books, name: str, told: str) -> None:
         books.lost += 1
 
 
-async def _correct(books: Books, call: str, name: str, used: dict[str, int | None]) -> None:
+async def _correct(books: Books, call: str, name: str, used: dict[str, int | None], now: float) -> None:
     try:
         told = await books.ledger.due(name)
     except LedgerAway:
         return  # it is set right when the answer is fetched again
     wants, by = [], {}
     for each in json.loads(told) if told else ():
-        if (amount := used[each["unit"]]) is not None:
-            slot, first, last, expires = (each[name] for name in _PLACE)
+        slot, first, last, expires = (each[name] for name in _PLACE)
+        if (amount := used[each["unit"]]) is not None and expires > now:
             wants.append(Want(Key.of(each["key"]), slot, first, last, expires, 0, 0, 0, binding=False))
             by[each["key"]] = amount - each["charged"]
     if wants:

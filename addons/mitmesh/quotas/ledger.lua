@@ -23,6 +23,14 @@ local function book(key, slot, used, reserved)
   if reserved ~= 0 then redis.call('HINCRBY', name, 'r:' .. slot, whole(reserved)) end
 end
 
+-- A count lasts as long as its last slot: a late word about an old one must not end it sooner.
+local function last_until(name, expires)
+  local left = redis.call('TTL', name)
+  if expires < NEVER and (left < 0 or tonumber(redis.call('TIME')[1]) + left < expires) then
+    redis.call('EXPIREAT', name, whole(expires))
+  end
+end
+
 local function holds(call)
   local flat, found = redis.call('HGETALL', prefix .. 'h:' .. call), {}
   for i = 1, #flat, 2 do
@@ -117,8 +125,8 @@ function ops.reserve()
     keep(asked.call, want.key, hold)
     local name = prefix .. 'c:' .. want.key
     redis.call('HINCRBY', name, 'r:' .. slot, whole(want.sunk + want.rest))
-    if want.expires < NEVER then redis.call('EXPIREAT', name, whole(want.expires)) end
-    redis.call('ZADD', prefix .. 'gone', whole(want.expires), want.key)
+    last_until(name, want.expires)
+    redis.call('ZADD', prefix .. 'gone', 'GT', whole(want.expires), want.key)
   end
   redis.call('PERSIST', prefix .. 'h:' .. asked.call)
   redis.call('ZREM', prefix .. 'lapsed', asked.call)

@@ -114,7 +114,7 @@ class Quota(Stage):
             if elsewhere.is_background(x):
                 later.wait(x, held)
         if x.operation is Operation.OTHER and self._books and self._limits:
-            later.see(x, self._books)
+            later.see(x, self._books, self._clock())
 
     def health(self) -> dict[str, Any]:
         """How many limits there are, and why they cannot be counted."""
