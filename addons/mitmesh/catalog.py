@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mitmesh.exchange import Exchange
 from mitmesh.quotas import opening
+from mitmesh.quotas.repeats import Repeats
 from mitmesh.redaction.finder import Finder
 from mitmesh.redaction.output import Proxy
 from mitmesh.stage import Stage
@@ -48,7 +49,7 @@ CATALOG: dict[str, Callable[[Site], Stage]] = {
     # The demo keeps texts as they are: seeing them is what it is for, and nothing leaves.
     "commit": lambda site: Commit(site.data, redacting="redact" in site.names or site.demo is not None),
     "meter": lambda _: Meter(),
-    "quota": lambda site: Quota(lambda rules: opening.ledger(rules, site.data)),
+    "quota": lambda site: Quota(lambda rules: opening.ledger(rules, site.data), repeats=lambda: Repeats(site.data)),
     "metrics": lambda _: Metrics(),
     "live": lambda _: Live(),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mitmesh.dialects.base import Answer, Call, Operation, Usage
 from mitmesh.exchange import Billing, Exchange, Identity, Origin, Outcome, Reply, Target
 from mitmesh.quotas import in_sqlite
 from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
+from mitmesh.quotas.repeats import Repeats
 from mitmesh.rules import HostRule, Prices, Rules
 from mitmesh.rules.models import Price
 from mitmesh.rules.quotas import Quotas
@@ -482,3 +484,63 @@ async def test_loops(house: House) -> None:
     assert seen == ["", "", "Loop:", "Loop:", "loop_detected", "loop_detected"]
     assert (await house.ask(body=turn("All of them pass now, what is next on the list of things?"))).refusal is None
     assert not (await house.ask(body=turn("pytest failed", "s2"))).verdicts
+
+
+LOOPS = {"warn": 3, "stop": 5, "alike": 60}
+FAILED = "pytest failed at 12:0{}: 3 failed, 7 passed in the module of the parser, which reads the header of {}"
+
+
+def said(text: str, session: str = "session-one") -> dict[str, Any]:
+    """A turn of a session."""
+    return {"model": "m", "session_id": session, "messages": [{"role": "user", "content": text}]}
+
+
+async def refused(workers: list[House], texts: list[str]) -> list[bool]:
+    """Were they, one after the other, each by the next worker?"""
+    asked = [await workers[n % len(workers)].ask(body=said(text)) for n, text in enumerate(texts)]
+    return [x.refusal is not None for x in asked]
+
+
+@pytest.fixture
+async def workers(tmp_path: Path) -> AsyncIterator[list[House]]:
+    """Three of one folder, without any limit."""
+    made = [House(tmp_path) for _ in range(3)]
+    for house in made:
+        repeats = partial(Repeats, tmp_path, house.clock)
+        house.stage = Quota(house.stage._opened, house.clock, repeats)
+        house.limit(loops=LOOPS)
+    yield made
+    for house in made:
+        await house.stage.stop()
+
+
+async def test_workers_tell_each_other_of_loops(workers: list[House], tmp_path: Path) -> None:
+    """What each saw twice the others know: with three the sixth step is stopped, not the thirteenth; in other words,
+    nearly, too; another session, or another step, goes on."""
+    texts = [FAILED.format(n, "files" if n % 2 else "the files") for n in range(8)]
+    assert await refused(workers, texts) == [False] * 5 + [True] * 3
+    assert (await workers[0].ask(body=said(texts[0], "s2"))).refusal is None
+    assert not any(await refused(workers, [f"{word} is what comes next, and is done with care" for word in "abcde"]))
+    told = (tmp_path / FILE).read_bytes() + (tmp_path / f"{FILE}-wal").read_bytes()
+    assert b"steps" in told and b"pytest" not in told and b"session-one" not in told
+
+
+async def test_a_step_that_varies_is_told_once(workers: list[House]) -> None:
+    """All that one worker takes for the same step is one row of it: nothing is counted twice."""
+    one, two = (house.limit(loops={**LOOPS, "stop": 6}) for house in workers[:2])
+    assert not any(await refused([one], [FAILED.format(n, "files" if n % 2 else "the files") for n in range(3)]))
+    assert await refused([two] * 2, [FAILED.format(7, "files")] * 3) == [False, False, True]  # 3 there, 3 here
+
+
+async def test_old_steps_are_no_loop(workers: list[House], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another worker saw before the rules' minutes does not count."""
+    assert not any(await refused(workers[:1], [FAILED] * 4))
+    for house in workers:
+        house.clock.now += 601
+    assert not any(await refused(workers[1:2], [FAILED] * 4))
+
+
+async def test_loops_without_the_file(workers: list[House], tmp_path: Path) -> None:
+    """Each worker counts by itself."""
+    (tmp_path / FILE).mkdir()
+    assert await refused(workers[:1], [FAILED] * 5) == [False] * 4 + [True]

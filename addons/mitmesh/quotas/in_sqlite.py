@@ -48,44 +48,44 @@ class SqliteLedger:
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> asyncio.Future[list[Standing]]:
         """See Ledger. Begun when it returns, and done whoever waits: a task around it would cost as much again."""
-        return self._run(lambda conn, now: self._reserve(conn, now, call, wants, lease))
+        return self.run(lambda conn, now: self._reserve(conn, now, call, wants, lease))
 
     async def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """See Ledger."""
-        await self._run(lambda conn, now: _settle(conn, call, spent))
+        await self.run(lambda conn, now: _settle(conn, call, spent))
 
     async def beat(self, calls: Sequence[str], lease: int) -> list[str]:
         """See Ledger."""
-        return await self._run(lambda conn, now: _beat(conn, now, calls, lease))
+        return await self.run(lambda conn, now: _beat(conn, now, calls, lease))
 
     async def counts(self) -> list[Count]:
         """See Ledger."""
-        return await self._run(lambda conn, now: _counts(conn, now))
+        return await self.run(lambda conn, now: _counts(conn, now))
 
     async def grants(self) -> list[Grant]:
         """See Ledger."""
         sql = "SELECT id, limit_id, subject, amount, expires, reason, by FROM grants WHERE expires > ? ORDER BY id"
-        return await self._run(lambda conn, now: [Grant(*row) for row in conn.execute(sql, (now,))])
+        return await self.run(lambda conn, now: [Grant(*row) for row in conn.execute(sql, (now,))])
 
     async def grant(self, grant: Grant) -> None:
         """See Ledger."""
         row = (grant.id, grant.limit, grant.subject, grant.amount, grant.expires, grant.reason, grant.by)
-        await self._run(lambda conn, now: conn.execute("INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?)", row))
+        await self.run(lambda conn, now: conn.execute("INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?)", row))
 
     async def revoke(self, grant: str) -> bool:
         """See Ledger."""
         sql = "DELETE FROM grants WHERE id = ?"
-        return await self._run(lambda conn, now: conn.execute(sql, (grant,)).rowcount > 0)
+        return await self.run(lambda conn, now: conn.execute(sql, (grant,)).rowcount > 0)
 
     async def defer(self, answer: str, told: str) -> None:
         """See Ledger."""
         sql = "INSERT OR REPLACE INTO deferred (answer, told, expires) VALUES (?, ?, ?)"
-        await self._run(lambda conn, now: conn.execute(sql, (answer, told, now + DEFERRED)))
+        await self.run(lambda conn, now: conn.execute(sql, (answer, told, now + DEFERRED)))
 
     async def due(self, answer: str) -> str | None:
         """See Ledger."""
         sql = "DELETE FROM deferred WHERE answer = ? RETURNING told"
-        row = await self._run(lambda conn, now: conn.execute(sql, (answer,)).fetchone())
+        row = await self.run(lambda conn, now: conn.execute(sql, (answer,)).fetchone())
         return row[0] if row else None
 
     async def close(self) -> None:
@@ -102,7 +102,8 @@ class SqliteLedger:
         self._reaped = now  # not before all is done, for what fails is undone
         return standings
 
-    def _run[T](self, work: Callable[[sqlite3.Connection, int], T]) -> asyncio.Future[T]:
+    def run[T](self, work: Callable[[sqlite3.Connection, int], T]) -> asyncio.Future[T]:
+        """Have something done with the file and the time, in a transaction. The future raises LedgerAway."""
         return self._worker.run(lambda: self._transact(work))
 
     def _transact[T](self, work: Callable[[sqlite3.Connection, int], T]) -> T:

@@ -1,8 +1,8 @@
 """Notices an agent that goes round in circles: the same session that says the same, or nearly, again and again.
 
 Kept of each step are the smallest hashes of its word triples, of which the share in common tells how alike two texts
-are (Broder's bottom-k sketch); no text. Hashes are Python's own, salted anew in each process. Memory is bounded by
-ALL sketches, some 40 MB.
+are (Broder's bottom-k sketch); no text. Hashes are Python's own, salted anew in each process; what other workers are
+told has its own (repeats.py). Memory is bounded by ALL sketches, some 40 MB.
 """
 
 from __future__ import annotations
@@ -45,21 +45,26 @@ class Watch:
 
     def times(self, x: Exchange, rules: Loops, now: float) -> int:
         """How often the call's session took this step within the rules' minutes, this time included."""
+        return len(self.seen(x, rules, now)[1])
+
+    def seen(self, x: Exchange, rules: Loops, now: float) -> tuple[int, list[float]]:
+        """A name for the step, and all that are taken for the same, in this process; how long ago it was each time, in
+        seconds: empty for a step of no words."""
         sketch = sketched(step(x.call))
         if not sketch:
-            return 0
-        steps = self._steps(session(x))
-        same = sketch if sketch in steps else next((known for known in steps if _same(known, sketch, rules)), sketch)
-        times = steps.get(same)
+            return 0, []
+        steps = self._steps(hash(session(x)))
+        found = sketch if sketch in steps else next((known for known in steps if same(known, sketch, rules)), sketch)
+        times = steps.get(found)
         if times is None:
-            times = steps[same] = deque(maxlen=100)
+            times = steps[found] = deque(maxlen=100)
             self._count += 1
             self._trim(steps)
-        steps.move_to_end(same)
+        steps.move_to_end(found)
         while times and times[0] <= now - rules.minutes * 60:
             times.popleft()
         times.append(now)
-        return len(times)
+        return hash(found), [now - at for at in times]
 
     def _steps(self, key: int) -> _Steps:
         steps = self._sessions.get(key)
@@ -76,7 +81,7 @@ class Watch:
             self._count -= len(self._sessions.popitem(last=False)[1])
 
 
-def session(x: Exchange) -> int:
+def session(x: Exchange) -> tuple[object, ...]:
     """Which session a call is of: what the client claims, and whose it is. Where it claims none, the conversation's
     beginning stands for it."""
     who = x.identity
@@ -84,7 +89,7 @@ def session(x: Exchange) -> int:
     if begins is None:
         first = next((text.text for text in x.call.texts if text.provenance is Provenance.USER), "")
         begins = (first[:READ], x.call.model)
-    return hash((begins, who.team, who.user, who.key, x.credential, x.client))
+    return begins, who.team, who.user, who.key, x.credential, x.client
 
 
 def step(call: Call) -> str:
@@ -103,14 +108,19 @@ def step(call: Call) -> str:
 def sketched(text: str) -> Sketch:
     """The sketch of a text; letter case and numbers (a time, a counter) make no difference. Empty for one of no
     words."""
+    return frozenset(sorted({hash(each) for each in triples(text)})[:SKETCH])
+
+
+def triples(text: str) -> list[tuple[str, ...]]:
+    """Three words after another, each time."""
     if len(text) > READ:
         text = text[: READ // 2] + " " + text[-READ // 2 :]
     words = _WORDS.findall(_NUMBER.sub("0", text.lower()))
-    triples = {hash(tuple(words[at : at + 3])) for at in range(max(1, len(words) - 2))} if words else set()
-    return frozenset(sorted(triples)[:SKETCH])
+    return [tuple(words[at : at + 3]) for at in range(max(1, len(words) - 2))] if words else []
 
 
-def _same(one: Sketch, two: Sketch, rules: Loops) -> bool:
+def same(one: Sketch, two: Sketch, rules: Loops) -> bool:
+    """Are two steps the same, by their sketches?"""
     if len(one & two) * 100 < rules.alike * max(len(one), len(two)):
         return False  # as most are, in a fiftieth of the time
     return alike(one, two) >= rules.alike

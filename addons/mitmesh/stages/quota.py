@@ -15,8 +15,9 @@ from mitmesh.quotas import elsewhere, later, plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
 from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
-from mitmesh.quotas.loops import Watch
+from mitmesh.quotas.loops import Watch, session, step
 from mitmesh.quotas.plan import Match, Need
+from mitmesh.quotas.repeats import Repeats, Took
 from mitmesh.quotas.rows import Row, rows
 from mitmesh.quotas.streams import Held, Stream
 from mitmesh.quotas.windows import NEVER
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mitmesh.exchange import Exchange, Verdict
     from mitmesh.quotas.elsewhere import Batch
     from mitmesh.rules import Rules
-    from mitmesh.rules.quotas import Limit, Quotas
+    from mitmesh.rules.quotas import Limit, Loops, Quotas
     from mitmesh.stage import Transform
 
 UNCAPPED = "/backend-api/"
@@ -36,12 +37,20 @@ UNCAPPED = "/backend-api/"
 
 class Quota(Stage):
     """Reserves before a call, tops up while it streams, settles after it. `opened` makes the ledger that rules name;
-    without limits in the rules none is made, and nothing is done. `clock` gives seconds since 1970."""
+    without limits in the rules none is made, and nothing is done. `clock` gives seconds since 1970. `repeats` makes
+    what tells other workers of loops; without it they are counted here alone."""
 
     name = "quota"
 
-    def __init__(self, opened: Callable[[Quotas], Ledger], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        opened: Callable[[Quotas], Ledger],
+        clock: Callable[[], float] = time.time,
+        repeats: Callable[[], Repeats] | None = None,
+    ) -> None:
         self._opened, self._clock = opened, clock
+        self._share = repeats
+        self._repeats: Repeats | None = None
         self._books: Books | None = None
         self._source: tuple[Any, ...] | None = None
         self._retired: list[Books] = []
@@ -71,11 +80,14 @@ class Quota(Stage):
         for each in books:
             if each:
                 await each.stop()
+        repeats, self._repeats = self._repeats, None
+        if repeats:
+            await repeats.close()
 
     async def request(self, x: Exchange) -> None:
         """Refuse with 429 what does not fit, with 503 where nobody can say, and set aside the rest."""
         rules = x.rules.quotas
-        if (rules.loops.warn or rules.loops.stop) and self._loop(x):
+        if (rules.loops.warn or rules.loops.stop) and await self._loop(x):
             return
         if not rules.limits or self._books is None:
             return
@@ -201,12 +213,12 @@ class Quota(Stage):
         found[:] = [match for match in found if not match.priceless]
         return x.refusal is not None
 
-    def _loop(self, x: Exchange) -> bool:
+    async def _loop(self, x: Exchange) -> bool:
         """Warn of, or refuse, a session that goes round in circles; was it refused?"""
         rules = x.rules.quotas.loops
         if x.operation is not Operation.CHAT:
             return False
-        times = self._loops.times(x, rules, time.monotonic())
+        times = await self._times(x, rules)
         said = f"Loop: this session has sent the same step {times} times in {rules.minutes} minutes."
         mode = rules.mode or x.rules.mode(x.identity.team)
         if rules.stop and times >= rules.stop:
@@ -217,6 +229,15 @@ class Quota(Stage):
             x.decide(self.name, Action.WARN, "loops", said)
             x.answer_headers["x-mesh-quota-warn"] = said
         return False
+
+    async def _times(self, x: Exchange, rules: Loops) -> int:
+        """How often the session took this step: here, and where it was more than once by other workers."""
+        name, ages = self._loops.seen(x, rules, time.monotonic())
+        if len(ages) < 2 or self._share is None:
+            return len(ages)
+        self._repeats = self._repeats or self._share()
+        took = Took(repr(session(x)), f"{name:x}", step(x.call), ages)
+        return len(ages) + await self._repeats.elsewhere(took, rules)
 
     # --- what it means ---
 

@@ -276,6 +276,16 @@ def deferred(db: Database) -> None:
     )
 
 
+@quota(name="003_steps")
+def steps(db: Database) -> None:
+    """What sessions did more than once, by worker, as keyed hashes; when, as JSON, and until when it matters."""
+    db.execute(
+        "create table steps (session text, worker text, step text, sketch text not null, times text not null, "
+        "expires integer not null, primary key (session, worker, step)) without rowid"
+    )
+    db.execute("create index steps_expires on steps (expires)")
+
+
 keys = Migrations("mitmesh.keys")
 
 
