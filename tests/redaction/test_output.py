@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
+from mitmesh.exchange import Target
 from mitmesh.loopback import Head
-from mitmesh.redaction.output import _Look
+from mitmesh.redaction.output import Output, _Look
 from mitmesh.redaction.replace import MASK
 from mitmesh.rules.pii_return import PiiOutput
 from redactions import Finder, exchange
@@ -52,3 +54,25 @@ async def test_whole_answers(
         assert pieces == [expected[1]]
     else:
         assert b"could not be searched" in cast(bytes, pieces[0])
+
+
+@pytest.mark.parametrize(
+    "path", ["/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse", "/model/a%2fb/../invoke?b=2&a=1%20x&c=%7e+y"]
+)
+async def test_the_url_stays(path: str) -> None:
+    """The provider gets the URL as it is written, to the last escape: it may be signed."""
+    lines: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.append(await reader.readline())
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    output = Output(Finder())
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        x = exchange("generic", CHAT, path)
+        x.upstream = Target("http", "127.0.0.1", server.sockets[0].getsockname()[1])
+        _ = [piece async for piece in output.serve(x, "", PiiOutput(action="mask"))]
+    await output.stop()
+    assert lines == [f"POST {path} HTTP/1.1\r\n".encode()]

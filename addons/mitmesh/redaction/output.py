@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import certifi
+from yarl import URL
 
 from mitmesh.answering import ANSWER_LIMIT, framing_of
 from mitmesh.dialects.base import Event, Framing, Operation, Refusal
@@ -90,7 +91,7 @@ class Output:
             session = await self._open()
             answer = await session.request(
                 x.method,
-                f"{target.scheme}://{host}{port}{x.path}",
+                URL(f"{target.scheme}://{host}{port}{x.path}", encoded=True),  # as it is written: it may be signed
                 data=x.body.render(),
                 headers=_passed(x.headers) | {"accept-encoding": "identity", "host": f"{target.named or host}{port}"},
                 server_hostname=target.named if target.certified else None,
