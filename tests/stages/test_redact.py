@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mitmesh.dialects.base import Framing
-from mitmesh.exchange import Action, Mode
+from mitmesh.exchange import Action, Mode, Target
 from mitmesh.guard import Guard
 from mitmesh.redaction.findings import FinderFailed, TooMuch
 from mitmesh.redaction.stored import WITHHELD
@@ -954,9 +954,31 @@ async def test_signed_again(stage: Redact, monkeypatch: pytest.MonkeyPatch) -> N
     doc = {"max_tokens": 1, "messages": [{"role": "user", "content": ANN}]}
     signing = {"access_key": "env:MY_ID", "secret_key": "env:MY_SECRET"}
     x = exchange("anthropic", doc, "/model/m/invoke", rules(signing=signing), authorization=AUTHORIZATION)
+    x.target = Target("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
     await stage.request(x)
     assert x.refusal is None
     assert "Credential=AKIDOURS/" in x.headers["authorization"] and "/us-east-1/bedrock/" in x.headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "reason"),
+    [
+        ("/v1/x", AUTHORIZATION, "not Bedrock"),
+        ("/v1/x?X-Amz-Signature=ab", "", "in the URL"),
+        ("/v1/x", AUTHORIZATION.replace("AWS4-HMAC-SHA256", "aws4-hmac-sha256"), "no scope"),
+    ],
+)
+async def test_not_signed_again(
+    stage: Redact, monkeypatch: pytest.MonkeyPatch, path: str, authorization: str, reason: str
+) -> None:
+    """What is signed and not for us to sign is refused with the reason: our keys are good for Bedrock alone."""
+    monkeypatch.setenv("MY_ID", "AKIDOURS")
+    monkeypatch.setenv("MY_SECRET", "secret")
+    signing = {"access_key": "env:MY_ID", "secret_key": "env:MY_SECRET"}
+    x = exchange("generic", {"a": ANN}, path, rules(signing=signing), authorization=authorization)
+    await stage.request(x)
+    assert x.refusal and x.refusal.type == "signed_body" and reason in x.refusal.reason
+    assert "AKIDOURS" not in x.headers["authorization"]
 
 
 # --- what is no string value ---
