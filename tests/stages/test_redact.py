@@ -290,6 +290,19 @@ async def test_late_finding_renames_nobody(stage: Redact) -> None:
     assert json.loads(sent(x))["messages"][0]["content"] == "<PERSON_2>: <EMAIL_1>, my name is <PERSON_1>"
 
 
+@pytest.mark.parametrize(
+    "typed", [r"\u003cEMAIL_1\u003e", r"\\u003CEMAIL\u005f1\\u003E", "\x1b[1m<EMAIL_1>", "<EMAIL_1>"]
+)
+async def test_a_literal_is_its_own_bytes(stage: Redact, typed: str) -> None:
+    """A placeholder that the client typed, with escapes or without, leaves as another and comes back as it was typed."""
+    x = exchange("openai_chat", {"model": "m", "messages": [{"role": "user", "content": f"say {typed} to {ANN}"}]})
+    await stage.request(x)
+    said = json.loads(sent(x))["messages"][0]["content"]
+    assert said.endswith("<LITERAL_1> to <EMAIL_1>")
+    back = back_json(stage, x, {"choices": [{"message": {"role": "assistant", "content": said}}]})
+    assert back["choices"][0]["message"]["content"] == f"say {typed} to {ANN}"
+
+
 async def test_literal_placeholder(stage: Redact) -> None:
     """A placeholder in the client's own words is replaced and restored like a value."""
     x = exchange("openai_chat", chat(f"{ANN} what does <EMAIL_1> mean, or <EMAIL_7>?"))
