@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any, cast
 
+import aiohttp
 import pytest
 
 from mitmesh.exchange import Exchange, Target
@@ -155,3 +156,20 @@ async def test_streams_say_nothing_beside() -> None:
     x = exchange("openai_chat", {**CHAT, "stream": True})
     _, left = await told(x, Provided(200, "text/event-stream", raw))
     assert left.decode() == f':\n\ndata: {MASK}\n\ndata: [DONE]\n\ndata: {{"a": "{MASK}'
+
+
+async def test_a_provider_that_breaks_off() -> None:
+    """What came of a stream goes on, searched, before the caller is told that it broke off."""
+
+    class Broken(Provided):
+        async def iter_any(self) -> Any:
+            yield self._raw
+            raise aiohttp.ClientPayloadError
+
+    raw = b'data: {"choices": [{"index": 0, "delta": {"content": "ask eve@evil.org now"}}]}\n\n'
+    look = _Look(Finder(), exchange("openai_chat", {**CHAT, "stream": True}), "", PiiOutput(action="mask"))
+    pieces = []
+    with pytest.raises(aiohttp.ClientPayloadError):
+        async for piece in look.answer(cast(Any, Broken(200, "text/event-stream", raw))):
+            pieces.append(piece)
+    assert pieces[1:] == [raw.replace(b"eve@evil.org", MASK.encode())]

@@ -7,14 +7,16 @@ import json
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from mitmesh.dialects.base import Framing
 from mitmesh.exchange import Action, Mode, Target
 from mitmesh.guard import Guard
-from mitmesh.redaction.findings import FinderFailed, TooMuch
+from mitmesh.house import House, Phase
+from mitmesh.redaction.findings import FinderFailed, Health, TooMuch
 from mitmesh.redaction.stored import WITHHELD
 from mitmesh.rules import Content
 from mitmesh.rules.pii import PiiAction
@@ -294,7 +296,7 @@ async def test_late_finding_renames_nobody(stage: Redact) -> None:
     "typed", [r"\u003cEMAIL_1\u003e", r"\\u003CEMAIL\u005f1\\u003E", "\x1b[1m<EMAIL_1>", "<EMAIL_1>"]
 )
 async def test_a_literal_is_its_own_bytes(stage: Redact, typed: str) -> None:
-    """A placeholder that the client typed, with escapes or without, leaves as another and comes back as it was typed."""
+    """A placeholder that the client typed, with escapes or without, leaves as another, and returns as it was typed."""
     x = exchange("openai_chat", {"model": "m", "messages": [{"role": "user", "content": f"say {typed} to {ANN}"}]})
     await stage.request(x)
     said = json.loads(sent(x))["messages"][0]["content"]
@@ -778,6 +780,21 @@ async def test_vault_on_a_full_disk(stage: Redact) -> None:
     left, read = await turn(stage, responses(f"{BOB} {ANN}", previous_response_id="r1"), "<EMAIL_1>", "r2")
     assert read == "<EMAIL_1>" and "@" not in left and "<EMAIL_1>" not in left
     assert "writes to the vault failed" in stage.health()["warning"]
+
+
+async def test_warnings(tmp_path: Path) -> None:
+    """/health warns of rules that were not taken over, and of a vault that was set aside."""
+    (tmp_path / "vault.db").write_bytes(b"garbage" * 1000)
+    stage = Redact(tmp_path, Finder())
+    await stage.start()
+    assert "vault.db.damaged" in stage.health()["warning"]
+    stage.finder.health = lambda: Health(True, False, detail="the rules before are in force: no such model")  # type: ignore[method-assign]
+    assert stage.health()["warning"].startswith("the rules before are in force: no such model; vault.db")
+    assert "problem" not in stage.health()
+    house = House([stage], cast(Any, SimpleNamespace(version="v")), cast(Any, None), cast(Any, None), phase=Phase.READY)
+    said = house.health()
+    assert said["status"] == "ready" and said["warnings"] == [f"redact: {stage.health()['warning']}"]
+    await stage.stop()
 
 
 async def test_vault_that_cannot_be_read(stage: Redact, tmp_path: Path) -> None:

@@ -166,13 +166,19 @@ class _Look:
     async def _stream(self, answer: aiohttp.ClientResponse, framing: Framing) -> AsyncGenerator[Event]:
         strict = self._mode is Mode.ENFORCE
         window = Window(self._x.dialect, self._finder.find, self._known, self._seen, self._rule.window, strict=strict)
-        async for came in _events(answer, framing):
-            event = tidied(came, framing) if strict else came
-            if event is not None:
-                for ready in await window.feed(event, _parsed(event.data)):
-                    yield ready
+        broken = None
+        try:
+            async for came in _events(answer, framing):
+                event = tidied(came, framing) if strict else came
+                if event is not None:
+                    for ready in await window.feed(event, _parsed(event.data)):
+                        yield ready
+        except (aiohttp.ClientError, OSError) as error:
+            broken = error  # the caller gets what came, and then the same
         for ready in await window.end():
             yield ready
+        if broken:
+            raise broken
 
     async def _headers(self, headers: dict[str, str]) -> dict[str, str]:
         """An answer's headers without those that say what is news. They are dropped where the rules refuse, too: the

@@ -329,8 +329,11 @@ class Redact(Stage):
         said: dict[str, Any] = {"persons": finder.persons, "models": list(finder.models), "detail": finder.detail}
         if not finder.ready:
             said["problem"] = f"the finder does not work: {finder.detail}"
-        if self.vault.failures:
-            said["warning"] = f"{self.vault.failures} writes to the vault failed"
+        warnings = [finder.detail] if finder.ready and finder.detail else []
+        warnings += [self.vault.warning] if self.vault.warning else []
+        warnings += [f"{self.vault.failures} writes to the vault failed"] if self.vault.failures else []
+        if warnings:
+            said["warning"] = "; ".join(warnings)
         return said
 
 
