@@ -151,6 +151,7 @@ async def test_set_aside(vault: Vault, damage: str, caplog: pytest.LogCaptureFix
     again.save("k", ["r1"], {"EMAIL_2": "bob@example.com"})
     assert await again.load("k", "r1") == {"EMAIL_2": "bob@example.com"}
     assert "vault.db" in again.warning and "vault.key" in again.warning and again.warning in caplog.text
+    assert all(record.levelname == "WARNING" for record in caplog.records)  # an error at the start ends it
     assert (vault._data / "vault.db.damaged").exists()
     once_more = await reopened(again)
     assert not once_more.warning and await once_more.load("k", "r1") == {"EMAIL_2": "bob@example.com"}

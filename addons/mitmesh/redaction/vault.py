@@ -149,7 +149,7 @@ class Vault:
             f"{FILE} could not be used ({why}) and is now {FILE}{DAMAGED}: what conversations that providers keep said "
             f"before is not restored. Put back {FILE} and {KEY_FILE} of one backup to have it again"
         )
-        log.error("redaction: %s", self.warning)
+        log.warning("redaction: %s", self.warning)  # an error would end the start
 
     def _read(self, key: str) -> dict[str, str | None] | None:
         query = "select sealed from names where key = ? and expires > ?"
