@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mitmesh.quotas.ledger import ALL, Count, Grant, Key, LedgerAway, Standing, Want, refused
+from mitmesh.quotas.ledger import ALL, DEFERRED, Count, Grant, Key, LedgerAway, Standing, Want, refused
 from mitmesh.quotas.thread import Worker
 from mitmesh.store.database import connect, migrate, transaction
 from mitmesh.store.keys import locked, make_folder
@@ -74,6 +74,17 @@ class SqliteLedger:
         """See Ledger."""
         sql = "DELETE FROM grants WHERE id = ?"
         return await self._run(lambda conn, now: conn.execute(sql, (grant,)).rowcount > 0)
+
+    async def defer(self, answer: str, told: str) -> None:
+        """See Ledger."""
+        sql = "INSERT OR REPLACE INTO deferred (answer, told, expires) VALUES (?, ?, ?)"
+        await self._run(lambda conn, now: conn.execute(sql, (answer, told, now + DEFERRED)))
+
+    async def due(self, answer: str) -> str | None:
+        """See Ledger."""
+        sql = "DELETE FROM deferred WHERE answer = ? RETURNING told"
+        row = await self._run(lambda conn, now: conn.execute(sql, (answer,)).fetchone())
+        return row[0] if row else None
 
     async def close(self) -> None:
         """Let go of file and thread, when what was asked before is done."""
@@ -187,6 +198,7 @@ def _beat(conn: sqlite3.Connection, now: int, calls: Sequence[str], lease: int) 
     _reap(conn, now)
     conn.execute("DELETE FROM counts WHERE expires < ?", (now,))
     conn.execute("DELETE FROM grants WHERE expires < ?", (now - FORGET,))
+    conn.execute("DELETE FROM deferred WHERE expires < ?", (now,))
     forgotten = "SELECT id FROM calls WHERE lapsed = 1 AND lease < ?"
     conn.execute(f"DELETE FROM holds WHERE call IN ({forgotten})", (now - FORGET,))
     conn.execute("DELETE FROM calls WHERE lapsed = 1 AND lease < ?", (now - FORGET,))

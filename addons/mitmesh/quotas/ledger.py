@@ -9,6 +9,9 @@ from typing import Protocol
 ALL = "*"
 """In a grant's place of a subject: each of the limit's subjects gets it."""
 
+DEFERRED = 7 * 86_400
+"""Seconds for which it is remembered what an answer that is made later was charged."""
+
 
 class LedgerAway(Exception):
     """The ledger cannot be asked now; the message says why. Nothing may pass on its account."""
@@ -114,6 +117,12 @@ class Ledger(Protocol):
 
     async def revoke(self, grant: str) -> bool:
         """End a grant; False where there is none of that id."""
+
+    async def defer(self, answer: str, told: str) -> None:
+        """Keep for DEFERRED what is told of an answer that is made later, by a name for it."""
+
+    async def due(self, answer: str) -> str | None:
+        """What was told of it, once; None where nothing was."""
 
     async def close(self) -> None:
         """Let go of files and connections."""

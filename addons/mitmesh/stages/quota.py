@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.caching.prompt_cache import may_set
 from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
-from mitmesh.quotas import elsewhere, plan, words
+from mitmesh.quotas import elsewhere, later, plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
-from mitmesh.quotas.later import Later
 from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch
 from mitmesh.quotas.plan import Match, Need
@@ -46,7 +45,7 @@ class Quota(Stage):
         self._books: Books | None = None
         self._source: tuple[Any, ...] | None = None
         self._retired: list[Books] = []
-        self._prompts, self._loops, self._later = Prompts(), Watch(), Later()
+        self._prompts, self._loops = Prompts(), Watch()
         self._limits: Sequence[Limit] = ()
 
     def configure(self, rules: Rules) -> None:
@@ -113,9 +112,9 @@ class Quota(Stage):
         if held:
             held.settle(x)
             if elsewhere.is_background(x):
-                self._later.wait(x, held)
-        if x.operation is Operation.OTHER:
-            self._later.see(x)
+                later.wait(x, held)
+        if x.operation is Operation.OTHER and self._books and self._limits:
+            later.see(x, self._books)
 
     def health(self) -> dict[str, Any]:
         """How many limits there are, and why they cannot be counted."""
