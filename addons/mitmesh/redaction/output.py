@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,8 @@ _OWN = frozenset({
 })  # fmt: skip
 """Headers that belong to one connection, or that we set ourselves."""
 _CHUNK = 65_536
+OFF_LOOP = 256 * 1024
+"""Bytes of an answer that are read in a thread: that takes more than about a millisecond."""
 _FEW_BYTES = 256 * 1024
 """Bytes of unknown kind that are read as a text; more of them are a file."""
 
@@ -199,7 +201,7 @@ class _Look:
         try:
             raw = await _read(answer)
             try:
-                body = Body(raw, json.loads(raw.decode(), object_pairs_hook=_object))
+                body = Body(raw, await _aside(len(raw), _loads, raw))
             except (ValueError, RecursionError):  # no JSON, or none that everybody reads alike
                 return [head, await self._text(raw, answer.headers.get("content-type", ""))]
             await self.mask(body)
@@ -230,13 +232,17 @@ class _Look:
 
     async def mask(self, body: Body) -> None:
         """Mask what is news in a JSON answer, in whatever place. Raises _Refused."""
+        await self._mask(body, *await _aside(len(body.raw), self._places, body))
+
+    def _places(self, body: Body) -> tuple[list[tuple[Path, str, bool]], list[Text]]:
+        """All that a JSON answer says, without what says it once more: texts, then names of members and numbers."""
         if self._mode is Mode.ENFORCE:
             for path, instead in token_lists(body.doc):
                 body.set(path, instead)
         texts = [(text.path, text.text, text.is_json) for text in self._x.dialect.answer_texts(body.doc)]
         texts += besides(body.doc)
         texts += [(text.path, text.text, False) for text in remains(body.doc, [path for path, _, _ in texts])]
-        await self._mask(body, texts, members(body.doc))
+        return texts, members(body.doc)
 
     async def _mask(self, body: Body, texts: list[tuple[Path, str, bool]], beside: list[Text]) -> None:
         """Mask what is news in these texts, and in names of members and numbers."""
@@ -290,6 +296,15 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 def _passed(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _OWN}
+
+
+async def _aside[*Args, T](size: int, work: Callable[[*Args], T], *args: *Args) -> T:
+    """What is done for so many bytes: in a thread where they are many."""
+    return await asyncio.to_thread(work, *args) if size > OFF_LOOP else work(*args)
+
+
+def _loads(raw: bytes) -> Any:
+    return json.loads(raw.decode(), object_pairs_hook=_object)
 
 
 async def _events(answer: aiohttp.ClientResponse, framing: Framing) -> AsyncGenerator[Event]:

@@ -14,6 +14,7 @@ from mitmesh.dialects.walk import count, is_sealed
 
 _SIGNATURES = frozenset({"signature", "thoughtSignature", "thought_signature"})
 _SEALED = _SIGNATURES | {"encrypted_content", "encryptedContent", "encrypted_index", "data"}
+_WALKED = (str, dict, list)
 _LEAST_SEALED = 32
 """Characters of the shortest signature."""
 _MEDIA = MEDIA | {"thumbnail", "bytes", "partial_image_b64"}
@@ -36,7 +37,7 @@ def remains(doc: Any, taken: Iterable[Path], skip: Set[str] = frozenset()) -> li
     while todo:
         path, node = todo.pop()
         if isinstance(node, list):
-            todo += [((*path, index), node[index]) for index in range(len(node) - 1, -1, -1)]
+            todo += [((*path, n), node[n]) for n in range(len(node) - 1, -1, -1) if isinstance(node[n], _WALKED)]
         elif isinstance(node, dict):
             if node.get("type") in _THINKING:
                 continue
@@ -45,7 +46,7 @@ def remains(doc: Any, taken: Iterable[Path], skip: Set[str] = frozenset()) -> li
                 if isinstance(below := node[key], str):
                     if signed or (key in _SEALED and _is_sealed(below)) or (key in _MEDIA and is_media(below)):
                         continue
-                elif not isinstance(below, (dict, list)) or key in skip:
+                elif not isinstance(below, _WALKED) or key in skip:
                     continue
                 todo.append(((*path, key), below))
         elif node and path not in known:
