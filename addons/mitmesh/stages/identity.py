@@ -122,7 +122,7 @@ class Identity(Stage):
         Returns the virtual keys that were shown: what each of them may, holds."""
         who = x.identity
         if self._certificates and x.certificates:
-            named = self._certificates.find(x.certificates, int(time.time()) // 3600)
+            named = self._certificates.find(x.certificates, time.time())
             if named:
                 who.attest("certificate", **named.model_dump(exclude={"name"}))
         instead = self._instead_of_key(x, self.tokens.is_ours, "tokens")
