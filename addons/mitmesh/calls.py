@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from mitmesh.kernel import Caller
     from mitmesh.stage import Stage
 
+STRANGERS = 64 * 1024
+"""Bytes that are held of a body whose sender did not say who they are."""
 STOP_SECONDS = 1
 """How long a stopping process waits for stages that decide on a call, after it has told them to end."""
 
@@ -153,10 +155,12 @@ class Calls:
             self.finish(flow, self._inbound.failed(flow, x))
 
     def limit(self, flow: http.HTTPFlow) -> int | None:
-        """How many bytes of a body mitmproxy may hold in memory: the hard cap, twice the soft one; none for what is
-        not ours."""
+        """How many bytes of a body mitmproxy may hold in memory: the hard cap, twice the soft one; any for what is not
+        ours, few for what was turned away."""
         x = self.open.get(flow.id)
-        return 2 * x.rules.mesh.limits.body_bytes if x else None
+        if x is None:
+            return STRANGERS if flow.metadata.get(replies.TURNED_AWAY) else None
+        return 2 * x.rules.mesh.limits.body_bytes
 
     def finish(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
         """End an exchange, the first time it is asked to."""

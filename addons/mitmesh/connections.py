@@ -211,6 +211,11 @@ class Connections:
             return None  # a Host header opens no way into this machine; the second lock refuses it
         return scope.rule if scope.kind != "tunnel" else None
 
+    def is_bare(self, flow: http.HTTPFlow) -> bool:
+        """Does this request come to the forward proxy by itself, without a CONNECT that opened its connection?"""
+        client = flow.client_conn
+        return client.proxy_mode.type_name in ("regular", "upstream") and client.id not in self._bound
+
     def is_gateway(self, client: connection.Client) -> bool:
         """Did this client come to the gateway?"""
         mode = client.proxy_mode

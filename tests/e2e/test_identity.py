@@ -195,7 +195,7 @@ def test_nothing_is_kept(known: Mesh, red: tuple[str, str], provider: Provider) 
 
 
 @pytest.mark.quick
-def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
+def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider, plain: Provider) -> None:
     """Where they are required nothing passes without them, what is tunnelled neither."""
     mesh = make_mesh(local={"identities.yaml": "proxy_credentials: required\nunknown: refuse\n"}).start()
     text, key_id = virtual(mesh)
@@ -211,6 +211,14 @@ def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
     assert (row["key_id"], row["team"]) == (key_id, "red") and json.loads(row["identity_sources"])["team"] == "proxy"
     seen = provider.call()
     assert seen.header("authorization") == "Bearer sk-own" and seen.header("proxy-authorization") is None
+    for url in (URL.replace("https:", "http:"), "http://plain.example/"):
+        for headers in ({}, {"proxy-authorization": f"Bearer mk-{'A' * 43}"}, {"proxy-authorization": "Basic eDp5"}):
+            refused = post(mesh, {"authorization": "Bearer sk-own"} | headers, url=url)
+            assert refused.status_code == 407 and "Basic" in refused.headers["proxy-authenticate"], (url, headers)
+        assert post(mesh, {}, "x" * 10**6, url=url).status_code == 407  # nothing of it is held
+    assert plain.calls == []
+    assert post(mesh, {}, url="http://plain.example/", proxy=with_key).status_code == 200
+    assert plain.call().header("proxy-authorization") is None
     gate = post(mesh, {"authorization": "Bearer sk-own"}, url=f"{mesh.gateway}/v1/chat/completions", proxy=None)
     assert (gate.status_code, gate.json()["error"]["code"]) == (401, "unknown")
 

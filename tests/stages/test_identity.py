@@ -258,6 +258,16 @@ async def test_what_a_key_may(source: str, scopes: tuple[str, ...], models: tupl
     assert x.refusal and x.refusal.status == 403
 
 
+@pytest.mark.parametrize(("via", "refused"), [("forward", True), ("gateway", False), ("transparent", False)])
+@pytest.mark.parametrize("shown", [None, "Basic eDp5"])
+async def test_proxy_credentials_on_an_old_connection(via: str, refused: bool, shown: str | None) -> None:
+    """Its CONNECT was let in before credentials were required: its next call is not."""
+    stage, x = attested_by()
+    x.rules, x.via, x.proxy_credential = Rules(identities=Identities(proxy_credentials="required")), via, shown
+    await stage.request(x)
+    assert bool(x.refusal) is refused
+
+
 @pytest.mark.parametrize(
     ("rules", "team", "status"),
     [

@@ -160,14 +160,13 @@ class Identity(Stage):
         """What the client told the proxy of itself, for this call or for its connection; the virtual key, if that."""
         x.headers.pop("proxy-authorization", None)
         shown = x.proxy_credential
-        if not shown:
-            return None
-        secret, token = password(shown), bearer(shown)
+        required = x.rules.identities.proxy_credentials == "required" and x.via == "forward"
+        secret, token = (password(shown), bearer(shown)) if shown else (None, None)
         if token:
             await self._token(x, token, "proxy")
         elif secret and _is_key(secret):
             return self._key(x, secret, "proxy")
-        elif x.rules.identities.proxy_credentials == "required":
+        elif required:  # of a connection from before they were, too
             raise Rejected("Proxy-Authorization must be a virtual key as the password, or a token as Bearer")
         return None
 
