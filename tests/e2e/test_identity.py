@@ -217,7 +217,7 @@ def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider, plain: Provi
             assert refused.status_code == 407 and "Basic" in refused.headers["proxy-authenticate"], (url, headers)
         assert post(mesh, {}, "x" * 10**6, url=url).status_code == 407  # nothing of it is held
     assert plain.calls == []
-    assert post(mesh, {}, url="http://plain.example/", proxy=with_key).status_code == 200
+    assert post(mesh, {}, url="http://plain.example/echo", proxy=with_key).status_code == 200
     assert plain.call().header("proxy-authorization") is None
     gate = post(mesh, {"authorization": "Bearer sk-own"}, url=f"{mesh.gateway}/v1/chat/completions", proxy=None)
     assert (gate.status_code, gate.json()["error"]["code"]) == (401, "unknown")
