@@ -95,7 +95,8 @@ class Kubernetes(_Model):
 
 
 class ModelRule(_Model):
-    """Which models a team may use. The first rule for a team decides."""
+    """Which models a team may use. The first rule for a team decides. Each model that a call names must be allowed, those
+    that it falls back to (`models`, `fallbacks`) too."""
 
     id: Word = Field(description="Name of this rule, unique; refusals and the audit name it.")
     team: Word | None = Field(default=None, description="For this team; for all callers if empty.")

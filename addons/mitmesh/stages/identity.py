@@ -196,18 +196,18 @@ class Identity(Stage):
                 said = "This caller is not known, and the rules serve only those who are; see rules/identities.yaml."
                 x.refuse(self.name, "unknown", said, status=401, type="unknown_caller")
             who.attest("default", team=rules.unknown_team)
-        model, operation = x.call.model, x.operation
+        this = "every model that this call names" if x.call.others else "this model"
         rule = rule_for(who.team, rules.models)
-        if rule and not may_use(model, operation, rule.allow, rule.refuse):
+        if rule and not may_use(x.call, rule.allow, rule.refuse):
             whose = f"Team {who.team!r} may" if rule.team else "Callers here may"
-            said = f"{whose} not use this model. Ask for another, or have rules/identities.yaml allow it."
+            said = f"{whose} not use {this}. Ask for another, or have rules/identities.yaml allow it."
             x.refuse(self.name, rule.id, said, type="model_not_allowed", **({"mode": rule.mode} if rule.mode else {}))
         for key in keys:
-            if not in_scope(operation, key):
-                said = f"This virtual key is not for {operation.value} calls."
+            if not in_scope(x.operation, key):
+                said = f"This virtual key is not for {x.operation.value} calls."
                 x.refuse(self.name, "key.scope", said, type="key_scope", mode=Mode.ENFORCE)
-            elif not may_use(model, operation, key.models):
-                said = "This virtual key is not for that model."
+            elif not may_use(x.call, key.models):
+                said = f"This virtual key is not for {this}."
                 x.refuse(self.name, "key.model", said, type="model_not_allowed", mode=Mode.ENFORCE)
 
     async def _attested(self, caller: Caller) -> dict[str, str | None]:
