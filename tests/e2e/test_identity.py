@@ -23,7 +23,7 @@ from attest.clients import SERVER, Issuer
 from e2e.certs import Authority
 from e2e.conftest import MakeMesh, reachable
 from e2e.mesh import RAW_TEXT, WAYS, Mesh
-from e2e.provider import Provider
+from e2e.provider import Provider, wait_for
 from e2e.sdks import Kind, ask
 from mitmesh.attest.keys import KeyFile
 
@@ -257,6 +257,18 @@ def test_client_certificates(
             answer = call(nobody)
             assert (answer.status_code, mesh.exchange(answer.headers["x-mesh-id"])["team"]) == (200, None)
         assert len(provider.calls) == 3
+        other = Issuer()
+        (tmp_path / "ca.pem").write_bytes(other.certificate.public_bytes(Encoding.PEM))
+        file = other.written(tmp_path / "new.pem", spiffe)
+        wait_for(lambda: call(file).status_code == 200, "the changed file of CAs is in force")
+        assert call(tmp_path / "good.pem").status_code == 401
+        (tmp_path / "ca.pem").write_text("none")
+        wait_for(lambda: mesh.health()["warnings"], "the damaged file is told of")
+        assert (
+            "rules/local/identities.yaml:1: certificates.ca: the file has no certificate"
+            in mesh.health()["warnings"][0]
+        )
+        assert call(file).status_code == 200
     finally:
         mesh.stop()
 

@@ -18,7 +18,7 @@ from mitmesh.dialects.base import Call, Dialect, Operation
 from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.kernel import Caller
 from mitmesh.pods import Pod
-from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules
+from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules, RulesError, load
 from mitmesh.rules.identities import CertificateIdentity, Kubernetes
 from mitmesh.stages.identity import Identity, take_claims
 
@@ -158,6 +158,32 @@ async def test_the_kernel_comes_first(who: Caller, expected: dict[str, str]) -> 
     others = {"user": "ada", "namespace": "ci"} | expected
     assert {name: value for name, value in found.items() if value} == others
     assert {name for name, source in x.identity.sources.items() if source == "kernel"} == set(expected)
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ("certificates: {names: [{name: x}],\n  ca: FILE}", "certificates.ca"),
+        ("issuers:\n- {id: a, issuer: i, audience: [m], keys: 'https://i.test', ca: FILE}", "issuers[0].ca"),
+    ],
+)
+async def test_a_file_of_cas_that_is_none(tmp_path: Path, local: bool, rule: str, field: str) -> None:
+    """The mistake is told with the file and the line it is in."""
+    folder = tmp_path / "rules"
+    (folder / "local").mkdir(parents=True)
+    (folder / "hosts.yaml").write_text("hosts: []\n")
+    name = "local/identities.yaml" if local else "identities.yaml"
+    ca = tmp_path / "ca.pem"
+    (folder / name).write_text(rule.replace("FILE", str(ca)))
+    rules = load(folder)
+    assert rules.named_files() == (ca,)
+    for text, said in ((None, "cannot be read: No such file"), ("none", "has no certificate")):
+        if text:
+            ca.write_text(text)
+        with pytest.raises(RulesError) as caught:
+            Identity(NOWHERE).configure(rules)
+        assert str(caught.value).startswith(f"rules/{name}:2: {field}: the file {said}")
 
 
 SOURCES = ("kubernetes", "certificate", "jwt", "key", "proxy", "network", "header", "default")

@@ -59,7 +59,7 @@ class Tokens:
         """Believe these issuers from now on."""
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._known.clear()
-        self._keysets.configure({issuer.keys for issuer in issuers})
+        self._keysets.configure({issuer.keys: issuer.ca for issuer in issuers})
 
     def is_ours(self, token: str) -> bool:
         """Does it claim to be of an issuer of ours? Others' are none of our business: a provider may use such too."""

@@ -47,11 +47,21 @@ class Issuer(_Model):
         description="Its public keys (JWKS): https://..., or file:PATH. Read again when a token names a key that is "
         "not there (at most every 30 s), and every hour."
     )
+    ca: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="PEM file of the CAs that its server's certificate is of; else those that providers' are.",
+    )
     algorithms: list[Literal["RS256", "ES256", "EdDSA"]] = Field(
         default=["RS256", "ES256", "EdDSA"], min_length=1, description="How its tokens may be signed."
     )
     leeway: int = Field(default=30, ge=0, le=600, description="Seconds that clocks may differ.")
     claims: Claims = Field(default_factory=Claims, description="Which claims say what.")
+
+    @model_validator(mode="after")
+    def _ca_of_a_server(self) -> Self:
+        if self.ca and not self.keys.startswith("https://"):
+            raise ValueError("must have `ca` only with `keys` by https://")
+        return self
 
 
 class CertificateIdentity(_Model):
@@ -95,8 +105,8 @@ class Kubernetes(_Model):
 
 
 class ModelRule(_Model):
-    """Which models a team may use. The first rule for a team decides. Each model that a call names must be allowed, those
-    that it falls back to (`models`, `fallbacks`) too."""
+    """Which models a team may use. The first rule for a team decides. Each model that a call names must be allowed,
+    those that it falls back to (`models`, `fallbacks`) too."""
 
     id: Word = Field(description="Name of this rule, unique; refusals and the audit name it.")
     team: Word | None = Field(default=None, description="For this team; for all callers if empty.")
@@ -134,4 +144,7 @@ class Identities(_Model):
                 raise ValueError(f"must not have two entries of {name} with one id")
         if len({issuer.issuer for issuer in self.issuers}) < len(self.issuers):
             raise ValueError("must not have two issuers of the same name")
+        cas = {issuer.keys: issuer.ca for issuer in self.issuers}
+        if any(cas[issuer.keys] != issuer.ca for issuer in self.issuers):
+            raise ValueError("must not have two issuers with the same `keys` and another `ca`")
         return self

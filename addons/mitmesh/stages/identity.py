@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from mitmesh.attest.allowed import in_scope, may_use, rule_for
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import PREFIX, Key, KeyRing
-from mitmesh.attest.keysets import KeySets
+from mitmesh.attest.keysets import KeySets, trusting
 from mitmesh.attest.kubernetes import PodWatch
 from mitmesh.attest.shown import bearer, password, take_claims, take_shown
 from mitmesh.exchange import Mode
@@ -57,8 +58,13 @@ class Identity(Stage):
         try:
             self._certificates = CertificateCheck(who.certificates) if who.certificates else None
         except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else "has no certificate"
-            raise RulesError(f"rules/identities.yaml: certificates.ca: {said}") from None
+            raise RulesError(f"{rules.where('identities', 'certificates', 'ca')}: {_unusable(error)}") from None
+        for index, issuer in enumerate(who.issuers):
+            try:
+                if issuer.ca:
+                    trusting(issuer.ca)
+            except (OSError, ValueError) as error:
+                raise RulesError(f"{rules.where('identities', 'issuers', index, 'ca')}: {_unusable(error)}") from None
         self.tokens.configure(who.issuers)
         if who.kubernetes != self._cluster and self._changing is not None:
             self._changing = asyncio.get_running_loop().create_task(self._watch(who.kubernetes, self._changing))
@@ -234,6 +240,12 @@ class Identity(Stage):
         if self.keys.problem:
             said["warning"] = self.keys.problem
         return said
+
+
+def _unusable(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+        return "the file has no certificate (PEM)"
+    return f"the file cannot be read: {error.strerror}"
 
 
 def _is_key(text: str) -> bool:
