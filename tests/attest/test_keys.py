@@ -61,8 +61,8 @@ async def test_what_does_not_hold(tmp_path: Path) -> None:
     await ring.stop()
 
 
-async def test_a_damaged_file(tmp_path: Path) -> None:
-    """Where the file cannot be read no key is taken, and it is said."""
+async def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the file cannot be read no key is taken, and it is said: once, however often it is looked at."""
     _, text = KeyFile(tmp_path).create(expires=None, **WHAT)
     (tmp_path / FILE).write_bytes(b"no database" * 100)
     (tmp_path / f"{FILE}-wal").unlink(missing_ok=True)
@@ -70,6 +70,9 @@ async def test_a_damaged_file(tmp_path: Path) -> None:
     assert ring.problem
     with pytest.raises(Rejected, match="cannot be read"):
         ring.find(text)
+    for _ in range(3):
+        await ring._look()
+    assert len([line for line in caplog.messages if "cannot be read" in line]) == 1
     await ring.stop()
 
 

@@ -264,6 +264,17 @@ async def test_a_token_in_a_providers_keys_place(place: str) -> None:
         assert ("a.b.c" in f"{x.path} {x.headers}") is not ours
 
 
+@pytest.mark.parametrize("names", [("x-agentmesh-token",), ("x-mesh-token", "x-agentmesh-token")])
+async def test_a_token_in_the_aliass_header(names: tuple[str, ...]) -> None:
+    """X-AgentMesh-Token is X-Mesh-Token, which comes before it; neither leaves."""
+    stage, x = attested_by()
+    verify, seen = stage.tokens.verify, []
+    stage.tokens.verify = lambda token: (seen.append(token), verify(token))[1]  # type: ignore[method-assign,func-returns-value]
+    x.headers |= {name: name for name in names}
+    await stage.request(x)
+    assert seen == [names[0]] and x.identity.team == "jwt" and x.headers == {}
+
+
 async def test_two_tokens_of_ours() -> None:
     """Nobody can say which of them it is."""
     stage, x = attested_by()

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 MOST_USERS = 1024
 """Names of users that are remembered."""
-TOKEN = "x-mesh-token"
-"""A header for a token of the company's, where Authorization is the provider's."""
+TOKENS = ("x-mesh-token", "x-agentmesh-token")
+"""A header for a token of the company's, where Authorization is the provider's; the first before its alias."""
 
 
 class Identity(Stage):
@@ -105,7 +105,8 @@ class Identity(Stage):
                 "kubernetes", namespace=pod.namespace, pod=pod.name, service_account=pod.service_account,
                 owner=pod.owner, team=team,
             )  # fmt: skip
-        token = x.headers.pop(TOKEN, None)
+        token, alias = (x.headers.pop(name, None) for name in TOKENS)
+        token = token or alias
         claims = take_claims(x.headers)
         try:
             keys = await self._credentials(x, token)
