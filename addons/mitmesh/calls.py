@@ -30,7 +30,9 @@ from mitmesh.scope import find_path
 from mitmesh.targets import target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from mitmproxy.certs import Cert
 
     from mitmesh.flowlist import Show
     from mitmesh.kernel import Caller
@@ -64,13 +66,14 @@ class Calls:
         dialect: Dialect | None,
         caller: Caller | None = None,
         login: str | None = None,
+        shown: Sequence[Cert] = (),
     ) -> None:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
 
         `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is, `login` what its
-        connection was opened with (Proxy-Authorization)."""
+        connection was opened with (Proxy-Authorization), `shown` the certificates that the proxy itself was shown."""
         headers = snapshot(flow.request.headers)
-        chain = flow.client_conn.certificate_list
+        chain = flow.client_conn.certificate_list or shown
         x = Exchange(
             dialect=dialect or DIALECTS["generic"],
             method=flow.request.method,

@@ -216,7 +216,8 @@ class Engine:
         elif rule := connections.rule_of(flow):
             via = "transparent" if flow.client_conn.proxy_mode.type_name != "regular" else "forward"
             dialect = dialect_of(rule, connections.house, request)
-            self.calls.begin(flow, rule, via, dialect, caller, login)
+            shown = connections.certificates.get(flow.client_conn.id, ())
+            self.calls.begin(flow, rule, via, dialect, caller, login, shown)
         else:
             flow.metadata[PASSES] = True
             request.stream = True

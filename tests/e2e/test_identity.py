@@ -273,6 +273,42 @@ def test_client_certificates(
         mesh.stop()
 
 
+def test_a_certificate_shown_to_the_listener_itself(
+    tmp_path: Path, names: dict[str, Provider], authority: Authority, provider: Provider
+) -> None:
+    """To the proxy, reached by TLS, and to the gateway, whose certificate is localhost's; inside the proxy's tunnel a
+    client needs none, and one that it shows there is the one that counts."""
+    issuer, uri = Issuer(), x509.UniformResourceIdentifier
+    (tmp_path / "ca.pem").write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
+    rule = f"{{ca: {tmp_path / 'ca.pem'}, names: [{{name: '*', user: name}}]}}"
+    local = {"mesh.yaml": RAW_TEXT, "egress.yaml": reachable(names), "identities.yaml": f"certificates: {rule}\n"}
+    options = ("--set", "request_client_cert=true")
+    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local, options=options).start()
+
+    def trusting(name: str | None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(mesh.ca))
+        if name:
+            context.load_cert_chain(issuer.written(tmp_path / f"{name}.pem", uri(f"spiffe://{name}")))
+        return context
+
+    def user(url: str, inner: str | None, outer: str | None, via: str) -> str | None:
+        proxy = httpx.Proxy(mesh.proxy.replace("http://127.0.0.1", "https://localhost"), ssl_context=trusting(outer))
+        with httpx.Client(proxy=proxy if via == "proxy" else None, verify=trusting(inner), trust_env=False) as http:
+            answer = http.post(url, json=CHAT, headers={"authorization": "Bearer sk-own"})
+        assert answer.status_code == 200, answer.text
+        found: str | None = mesh.exchange(answer.headers["x-mesh-id"])["user"]
+        return found
+
+    try:
+        assert user(URL, None, None, "proxy") is None
+        assert user(URL, None, "outer", "proxy") == "spiffe://outer"
+        assert user(URL, "inner", "outer", "proxy") == "spiffe://inner"
+        gateway = mesh.gateway.replace("http://127.0.0.1", "https://localhost") + "/v1/chat/completions"
+        assert user(gateway, "gate", None, "gateway") == "spiffe://gate"
+    finally:
+        mesh.stop()
+
+
 def test_a_token_too_long_does_not_leave(known: Mesh, provider: Provider) -> None:
     """One of our issuer's is refused as such, wherever it stands; it is not taken for a provider's key."""
     for name in ("authorization", "x-api-key", "x-mesh-token"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mitmesh.exchange import Mode
+from mitmesh.hostnames import parse_network
 from mitmesh.rules.checks import Cidr, Word
 from mitmesh.rules.models import NetworkIdentity, _Model
 
@@ -110,8 +112,10 @@ class ModelRule(_Model):
 
     id: Word = Field(description="Name of this rule, unique; refusals and the audit name it.")
     team: Word | None = Field(default=None, description="For this team; for all callers if empty.")
-    allow: list[Glob] = Field(default_factory=list, description="Only these models; `*` is any text. All if empty.")
-    refuse: list[Glob] = Field(default_factory=list, description="Not these models; stronger than `allow`.")
+    allow: list[Glob] = Field(
+        default_factory=list, min_length=1, description="Only these models; `*` is any text. All if not given."
+    )
+    refuse: list[Glob] = Field(default_factory=list, min_length=1, description="Not these; stronger than `allow`.")
     mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
 
 
@@ -135,6 +139,20 @@ class Identities(_Model):
     )
     unknown_team: Word | None = Field(default=None, description="The team of such callers, if they are allowed.")
     models: list[ModelRule] = Field(default_factory=list, description="Which models a team may use.")
+
+    def meaningless(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What can have no effect: the place of each, and what is wrong with it."""
+        if self.unknown == "refuse" and self.unknown_team:
+            yield ("unknown_team",), "must not be given with `unknown: refuse`, which lets no such caller in"
+        ranges = [parse_network(entry.network) for entry in self.networks]
+        for index, entry in enumerate(self.networks):
+            # One that says nothing may keep a part of a later, larger range out of it.
+            silent = not (entry.team or entry.user or entry.namespace)
+            if silent and not any(later.overlaps(ranges[index]) for later in ranges[index + 1 :]):
+                yield ("networks", index), "must have a team, a user or a namespace"
+        for index, rule in enumerate(self.models):
+            if not (rule.team or rule.allow or rule.refuse):
+                yield ("models", index), "must have `allow` or `refuse`, or the team that may use all models"
 
     @model_validator(mode="after")
     def _unique(self) -> Self:

@@ -167,6 +167,8 @@ def _check_names(rules: Rules, trees: dict[str, Node]) -> None:
     for at, kind in enumerate(rules.pii.skip):
         if kind not in known_types:
             _unknown_type(trees, ("skip", at), kind, known_types)
+    for place, wrong in rules.identities.meaningless():
+        raise RulesError(f"{trees['identities'].follow(place)[0].where()}: {wrong}")
     for index, route in enumerate(rules.routes.routes):
         if route.provider not in rules.routes.providers:
             node, _ = trees["routes"].follow(("routes", index, "provider"))
