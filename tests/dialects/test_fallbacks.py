@@ -25,6 +25,9 @@ from mitmesh.dialects.fallbacks import MOST, TooManyModels, answered, further
         ({"providerOptions": {"gateway": {"models": ["o3"]}}}, ("o3",)),
         ({"tools": [{"type": "image_generation", "model": "gpt-image-1"}, {"type": "x"}]}, ("gpt-image-1",)),
         ({"requests": [{"params": {"model": "a"}}, {"params": {"model": "b"}}, 7, {"params": 7}]}, ("a", "b")),
+        ({"requests": [{"model": "models/a"}, {"model": "m"}]}, ("a",)),
+        ({"batch": {"model": "models/gemini-2.5-pro"}}, ("gemini-2.5-pro",)),
+        ({"model": 7, "batch": "x"}, ()),
         ({"models": None, "fallbacks": 7, "tools": {}, "requests": "x", "providerOptions": []}, ()),
         ({"provider": {"order": ["azure"]}, "route": "fallback", "plugins": [{"id": "web"}]}, ()),
         (["models"], ()),
@@ -35,6 +38,13 @@ def test_further(doc: Any, others: tuple[str, ...]) -> None:
     """Its own is not among them; what has no such shape names none."""
     named = doc.get("model", "m") if isinstance(doc, dict) else "m"
     assert further(doc, named) == others
+
+
+def test_a_path_and_a_body_that_differ() -> None:
+    """Gemini's, where the path has the model; the same one in its longer name is no other."""
+    assert further({"model": "models/gemini-2.5-pro"}, "gemini-2.5-flash") == ("gemini-2.5-pro",)
+    for name in ("models/gemini-2.5-flash", "publishers/google/models/gemini-2.5-flash"):
+        assert further({"model": name}, "gemini-2.5-flash") == ()
 
 
 def test_too_many() -> None:

@@ -2,8 +2,8 @@
 
 OpenRouter: `models`, `preset` (https://openrouter.ai/docs, "Model fallbacks", "Presets"). LiteLLM: `fallbacks` and its
 kinds, and a list in `model` (https://docs.litellm.ai, "Fallbacks"). Vercel's gateway: `providerOptions.gateway.models`.
-A tool may bring a model of its own (OpenAI's image_generation, Anthropic's advisor), and each request of an Anthropic
-batch has one.
+A tool may bring a model of its own (OpenAI's image_generation, Anthropic's advisor), and each request of a batch has
+one (Anthropic, Gemini). Gemini's bodies may name another than their path.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def further(doc: Any, model: str | None) -> tuple[str, ...]:
     if not isinstance(doc, dict):
         return ()
     found: dict[str, None] = {}
-    for name in _named(doc):
+    for name in _named(doc, model):
+        name = name.removeprefix("models/")  # Gemini's, which its paths and prices are without
         if name != model:
             found[name] = None
             if len(found) > MOST:
@@ -47,20 +48,22 @@ def answered(call: Call, served: str | None) -> str | None:
     return max(fits, key=lambda name: len(_bare(name)), default=served)
 
 
-def _named(doc: dict[str, Any]) -> Iterator[str]:
+def _named(doc: dict[str, Any], model: str | None) -> Iterator[str]:
     for field in _FIELDS:
         if field in doc:
             yield from _names(doc[field])
-    if (model := string(doc.get("model"))) and "," in model:
-        yield from _names(model)
+    own = string(doc.get("model"))
+    if own and own != model and (model is None or _bare(own) != _bare(model)):
+        yield own  # not what the path says
+    if own and "," in own:
+        yield from _names(own)
     if preset := string(doc.get("preset")):
         yield f"@preset/{preset}"  # whatever its owner has put in it
     if options := obj(doc.get("providerOptions")):
         yield from _names(obj(options.get("gateway")).get("models"))
     yield from _of_each(items(doc.get("tools")))
-    for request in items(doc.get("requests")):
-        if params := obj(obj(request).get("params")):
-            yield from _of_each((params,))
+    yield from _of_each((obj(doc.get("batch")), *(requests := items(doc.get("requests")))))
+    yield from _of_each(obj(request).get("params") for request in requests)
 
 
 def _of_each(entries: Iterable[Any]) -> Iterator[str]:
