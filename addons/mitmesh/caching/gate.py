@@ -70,6 +70,8 @@ def forbidden(a: Reading, b: Reading) -> str:
             return kind
     if _headed(a, b) or _headed(b, a):
         return "heading"
+    if a.numbers != b.numbers and not composed(a, b):
+        return "numbers"
     if _shuffled(a, b):
         return "lines"
     if _role(a, b):
@@ -239,7 +241,7 @@ def unshared(a: Reading, b: Reading) -> tuple[set[str], set[str], int]:
     A heading's words are no difference where the other has no heading."""
     ours, theirs = set(a.words), set(b.words)
     slight = LIGHT | (frozenset() if a.frame and b.frame else a.frame | b.frame)
-    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + a.count + len(a.facts["names"])  # type: ignore[arg-type]
+    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + len(a.numbers) + len(a.facts["names"])  # type: ignore[arg-type]
 
 
 def _qualified(a: Reading, b: Reading) -> bool:
@@ -249,10 +251,13 @@ def _qualified(a: Reading, b: Reading) -> bool:
 
 
 def _related(a: Reading, b: Reading) -> bool:
-    """Small words that say who, whose, whether, when ... or an order that says it. A role or headings on one side alone
-    are of a prompt that may say it in other words."""
-    composed = bool(a.role or a.frame) != bool(b.role or b.frame)
-    return apart(a.steps, b.steps, english=not a.facts["language"], composed=composed)
+    """Small words that say who, whose, whether, when ... or an order that says it."""
+    return apart(a.steps, b.steps, english=not a.facts["language"], composed=composed(a, b))
+
+
+def composed(a: Reading, b: Reading) -> bool:
+    """Has one alone a role or headings? It may say in another order and in other words what the other asks plainly."""
+    return bool(a.role or a.frame) != bool(b.role or b.frame)
 
 
 def comparable(a: Reading, b: Reading) -> bool:

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mitmesh.caching import code, english, literal, relations, technical, written
+from mitmesh.caching import asking, code, english, literal, relations, technical, written
 from mitmesh.caching.lexicon import (
     FUNCTION,
     NAMES,
@@ -40,20 +40,7 @@ _IDENTIFIER = re.compile(
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)])[-−])?(?P<money>[$€£¥])?\s?(?P<digits>\d[\d.,:/]*)(?P<unit>\s?(?:%|°\s?[CFK]?|\b(?:basis points?|[A-Za-zµ]+(?:/[a-z]+)?))|[A-Za-zµ]+)?"
 )
-_PHRASES = tuple(
-    (re.compile(rf"(?i)\b(?:{each})\b"), word)
-    for each, word in (
-        ("year[- ](?:on|over)[- ]year|yoy", "yoy"), ("executive summary", "summary"), ("sign(?:ing)?[- ]?in(?:to)?|log(?:ging)?[- ]?in(?:to)?|log(?:ging)?[- ]?on", "login"),
-        ("set(?:ting)?[- ]up", "configure"), ("sign(?:ing)? ?up", "register"), ("get(?:ting)? rid of", "delete"), ("find(?:ing)? out", "find"),
-        ("carry(?:ing)? out", "execute"), ("what's", "what is"), ("how's", "how is"), ("top(?:ping|ped)?[- ]?up", "topup"),
-        ("how come", "why"), ("using|utili[sz]ing|employing|by means of", " "), ("have got", "have"), ("is there (?:a|any) way to", "can i"),
-    )
-)  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:-[^\W\d_]+)*")
-_APPROACH = re.compile(
-    r"(?i)\b(?:(?:can|could|would|will) you (?:please |kindly )?(?:tell|show|help|explain|give)(?: to)? ?(?:me|us)?|please|kindly|thanks?(?: you)?(?: very much| a lot| in advance)?|i(?:'d| would) like to (?:know|understand)|i want to know|do you know|"
-    r"tell me|show me|let me know|i was wondering(?: if)?|i wonder|is it possible(?: for me)? to|am i able to)\b"
-)
 _CARDINALS = {
     word: str(n)
     for n, word in enumerate(
@@ -219,7 +206,7 @@ class Reading:
     names: frozenset[str]  # words with capitals where a sentence does not ask for them
     question: str
     persons: tuple[int, ...]
-    count: int  # numbers
+    numbers: tuple[tuple[str, str], ...]  # (unit, value) in order
     frame: frozenset[str]  # words of headings and labels
     rows: tuple[str, ...]  # its lines, where it has several
     technical: bool  # has code in it or speaks of it, and has words of:
@@ -246,7 +233,7 @@ def read(text: str) -> Reading | None:
     placeholders, prose = _placeholders(prose)
     literals = literal.pieces(prose)
     exact = bool(pieces or lines or literals or any(_SYMBOLIC.search(each) for _, each in quoted))
-    plainly, prose = prose, _phrases(prose)
+    plainly, prose = prose, asking.phrased(prose)
     identifiers: list[str] = []
 
     def named(found: re.Match[str]) -> str:
@@ -259,7 +246,7 @@ def read(text: str) -> Reading | None:
     numbers, bare = _numbers(
         _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare), english.groups_thousands(plainly)
     )
-    bare = _APPROACH.sub(" ", bare)
+    bare = asking.plain(bare)
     raw = _WORD.findall(bare)
     words = [word for found in raw for word in _parts(found.lower())]
     two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
@@ -274,7 +261,7 @@ def read(text: str) -> Reading | None:
     )
     facts: dict[str, object] = {
         "code": pieces, "lines": lines, "literals": literals, "quotes": [each if exact else each[1] for each in quoted], "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
-        "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
+        "numbers": _by_unit(numbers), "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
         "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
@@ -283,13 +270,13 @@ def read(text: str) -> Reading | None:
         "language": _language(bare, words),
         "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
-        "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
+        "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
         facts, role, addressed(rest), content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
-        sum(map(len, numbers.values())),
+        tuple(numbers),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
         tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
         bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
@@ -318,13 +305,6 @@ def _mark(value: str) -> str:
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
 
 
-def _phrases(prose: str) -> str:
-    """Phrases of several words that mean one."""
-    for pattern, word in _PHRASES:
-        prose = pattern.sub(word, prose)
-    return prose
-
-
 def _plainish(word: str) -> bool:
     """Looks like an identifier and is an everyday word: and/or, Q3-like stays."""
     return bool(re.fullmatch(r"[A-Za-z]+/[A-Za-z]+|e\.g|i\.e|U\.S|[ap]\.m", word))
@@ -347,9 +327,10 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
     return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}").strip(), prose)
 
 
-def _numbers(prose: str, grouped: bool) -> tuple[dict[str, list[str]], str]:
-    """Per unit the values in order; `bare` is the prose without them. `grouped`: commas are of thousands."""
-    found: dict[str, list[str]] = {}
+def _numbers(prose: str, grouped: bool) -> tuple[list[tuple[str, str]], str]:
+    """(unit, value) in order, for 5 kg and 3 lb are not 3 lb and 5 kg; and the prose without them. `grouped`: commas
+    are of thousands."""
+    found: list[tuple[str, str]] = []
 
     def take(match: re.Match[str]) -> str:
         unit = (match["unit"] or "").replace(" ", "")
@@ -365,11 +346,19 @@ def _numbers(prose: str, grouped: bool) -> tuple[dict[str, list[str]], str]:
             kind, rest = "", f" {match['unit'] or ''} "
         if match["money"]:
             value, kind = value + kind, match["money"]
-        found.setdefault(kind, []).append(value)
+        found.append((kind, value))
         return rest or " "
 
     bare = _NUMBER.sub(take, prose)
     return found, bare
+
+
+def _by_unit(numbers: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values of each unit, in order."""
+    found: dict[str, list[str]] = {}
+    for unit, value in numbers:
+        found.setdefault(unit, []).append(value)
+    return found
 
 
 def _value(digits: str, *, measured: bool, grouped: bool) -> str:

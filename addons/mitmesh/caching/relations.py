@@ -1,6 +1,6 @@
 """What the small words of a prompt say: who does what to whom, whose it is, whether, when, and or or.
 
-A model of meaning hardly sees them, so they are compared, all of them, but for the few of HARMLESS and FRAMES. Fails
+A model of meaning hardly sees them, so they are compared, all of them, but for the few of HARMLESS and of asking.py. Fails
 closed: a small word that is in no list counts like any other."""
 
 # ruff: noqa: E501  tables of words and patterns, not prose
@@ -11,6 +11,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from mitmesh.caching import asking
 from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical, word_set
 
 HARMLESS = word_set("please kindly thanks thank hi hello hey dear ok okay do does")
@@ -37,23 +38,9 @@ _CRITICAL = word_set(
 """Must be equal in any words."""
 EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
+_BEGINS = word_set("i we you they he she it there my your our his her their the a an this these those")
+"""Begin a clause; `that` between a word and one of them may be left out: the money (that) I sent."""
 _WHOSE = word_set("my your his her our their its whose 's")
-_FRAMES = tuple(
-    (re.compile(pattern), put)
-    for pattern, put in (
-        (r"\bcan't\b|\bcannot\b", "can not"), (r"\bwon't\b", "will not"), (r"n't\b", " not"), (r"'re\b", " are"), (r"'ve\b", " have"),
-        (r"'ll\b", " will"), (r"\bi'm\b", "i am"), (r"\blet's\b", "let us"),
-        (r"\b(what|how|where|who|when|why|it|that|there|here|he|she)'s\b", r"\1 is"),
-        (r"\bhow come\b", "why is"), (r"\bhow (?:do|can|could|would) i\b|\b(?:what is )?the way to\b", "how to"),
-        (r"\bhow should i\b", "how should"), (r"\bwhere (?:can|could) i\b", "where do i"),
-        (r"\b(i|we|they) have (?=(?:\w{3,20}ed|lost|made|paid|sent|found|bought|sold)\b)", r"\1 "),
-        (r"\A\s*(?:(?:can|could) you (?:please )?tell me|i (?:want|would like|need) to know|do you know)\b", " "),
-        (r"\bwhat (?:do|would) you (recommend|suggest)\b", r"what \1"), (r"\bdo you (recommend|suggest)\b", r"\1"),
-        (r"\A\s*(?:explain|describe)\b(?: to me\b)?", " "),
-        (r"\bwhat ([^.?!\n]{2,80}?) (is|are)(?= about\b|\s*(?:[.?!]|\Z))", r"what \2 \1"), (r"\A[\s,]*what (?:is|are)\b", " "),
-    )
-)  # fmt: skip
-"""Ways to ask that mean the same; of lower-case text, in this order."""
 _WORD = re.compile(r"'s\b|[^\W\d_]+(?:-[^\W\d_]+)*|(?<=s)'(?!\w)")
 _ENDS = ("ed", "ing")
 
@@ -76,16 +63,15 @@ class Step:
 
 def steps(prose: str) -> tuple[Step, ...]:
     """Of prose without code, quotes and numbers."""
-    text = prose.lower()
-    for pattern, put in _FRAMES:
-        text = pattern.sub(put, text)
-    words = [part for each in _WORD.findall(text) for part in _parts(each)]
+    words = [part for each in _WORD.findall(asking.related(prose)) for part in _parts(each)]
     found: list[Step] = []
     before: list[str] = []
     article = ""
     for each, after in zip(words, [*words[1:], ""], strict=True):
         if each in _ARTICLES and after not in _AMOUNTS:
             article = _ARTICLES[each]
+        elif each == "that" and found and not before and after in _BEGINS:
+            continue
         elif each in _ARTICLES or each in _RELATIONS or each == "'":
             before += [_SAME.get(each, "'s" if each == "'" else each)] if each not in HARMLESS else []
             article = ""
