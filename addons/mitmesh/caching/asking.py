@@ -38,6 +38,7 @@ _PHRASES = _forms(
     (rf"\b({_PERSON})(?: (?:am|are|is)|'(?:m|re|s)) (not )?able to\b(?! not\b)", r"\1 can \2"),
     (rf"\b({_PERSON})(?: (?:am|are|is)|'(?:m|re|s)) unable to\b", r"\1 can not"),
     (r"\A\s*could (i|we)\b(?! \w+ have\b| have\b)", r"can \1"),
+    (r"\A\s*which (?!of\b|ones?\b|is\b|are\b|was\b|were\b)", "what "),
     (r"(?:\A|(?<=[.?!] )|(?<=[.?!]))\s*(?:can you )?(?:please )?help(?: me)?(?: please)?\s*[.?!]+(?=\s|\Z)", " "),
 )  # fmt: skip
 """For all that is compared."""

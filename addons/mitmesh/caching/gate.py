@@ -17,12 +17,14 @@ from typing import Any
 
 from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
-from mitmesh.caching.relations import apart
+from mitmesh.caching.relations import alike, apart
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
 SHORT = 6
 """Content words of both together; below, a word that only one has is another question."""
+NEAR = 1
+"""Content words between two that a preposition sets into relation."""
 GATE = Path(__file__).parents[1] / "data" / "gate" / "gate.json"
 
 
@@ -90,13 +92,16 @@ def forbidden(a: Reading, b: Reading) -> str:
     ):
         if check(a, b):
             return why
-    if _turned(a, b):
-        return "order"
     if _exchanged(a, b):
         return "exchanged"
     if _qualified(a, b):
         return "qualified"
-    return "relations" if _related(a, b) else ""
+    english = not a.facts["language"]
+    if alike(a.steps, b.steps, english=english):
+        return ""
+    if _turned(a, b):
+        return "order"
+    return "relations" if not english or apart(a.steps, b.steps, composed=composed(a, b)) else ""
 
 
 def _headed(a: Reading, b: Reading) -> bool:
@@ -198,8 +203,8 @@ def _directed(a: Reading, b: Reading) -> bool:
 
 
 def _turned(a: Reading, b: Reading) -> bool:
-    """Two words both have, in the other order, where order matters: next to each other, with the same word between
-    them, or with a word of direction between them."""
+    """Two words both have, in the other order, where order matters: next to each other, with the same words between
+    them, or near each other with a word of direction or the same preposition between them."""
     shared = set(a.words) & set(b.words)
     ours, theirs = _places(a.tokens, shared), _places(b.tokens, shared)
     words = sorted(ours.keys() & theirs.keys(), key=lambda word: ours[word])
@@ -209,14 +214,18 @@ def _turned(a: Reading, b: Reading) -> bool:
                 continue
             one = set(a.tokens[ours[x] + 1 : ours[y]])
             other = set(b.tokens[theirs[y] + 1 : theirs[x]])
-            if (
-                (not one and not other)
-                or (one & other) - FUNCTION
-                or (one | other) & DIRECTED
-                or one & other & PREPOSITIONS
-            ):
+            if (not one and not other) or _turns(one, other):
                 return True
     return False
+
+
+def _turns(one: set[str], other: set[str]) -> bool:
+    """Does what stands between two words in one text and in the other say that their order counts?"""
+    ours, theirs = one - FUNCTION, other - FUNCTION
+    if ours and ours == theirs:
+        return True
+    led = (one | other) & DIRECTED or one & other & PREPOSITIONS
+    return bool(led) and max(len(ours), len(theirs)) <= NEAR
 
 
 def _places(tokens: tuple[str, ...], shared: set[str]) -> dict[str, int]:
@@ -248,11 +257,6 @@ def _qualified(a: Reading, b: Reading) -> bool:
     """In a few words each one counts: list files, list hidden files."""
     heavy, _, both = unshared(a, b)
     return bool(heavy) and both + len(heavy) < SHORT
-
-
-def _related(a: Reading, b: Reading) -> bool:
-    """Small words that say who, whose, whether, when ... or an order that says it."""
-    return apart(a.steps, b.steps, english=not a.facts["language"], composed=composed(a, b))
 
 
 def composed(a: Reading, b: Reading) -> bool:

@@ -92,18 +92,19 @@ def _tense(word: str) -> str:
     return _TENSES.get(word) or next((end for end in _ENDS if word.endswith(end) and len(word) > len(end) + 2), "")
 
 
-def apart(a: Sequence[Step], b: Sequence[Step], *, english: bool, composed: bool) -> bool:
-    """Do the small words, or the order of all words, tell the two apart? They do not where both say the same, but for a
-    phrase that one has in front (in Python, how ...) or that only one has. Other than `english`, nothing may differ.
-    `composed`: one is a prompt with a role or headings, the other a plain question; in other words, they may have other
-    small words too, of _LOOSE. So may two that have other words and differ in more than EDITS places, but for those of
-    _CRITICAL: what is no edition of the other was not made from it by turning one small word."""
-    if _alike(a, b):
-        return False
-    if not english:
+def alike(a: Sequence[Step], b: Sequence[Step], *, english: bool) -> bool:
+    """Do both say the same, small words too, but for a phrase that one has in front (in Python, how ...) or that only
+    one has? Other than `english`, nothing may differ."""
+    if _equal(a, b):
         return True
-    if _fronted(a, b) or _fronted(b, a) or _more(a, b) or _more(b, a):
-        return False
+    return english and (_fronted(a, b) or _fronted(b, a) or _more(a, b) or _more(b, a))
+
+
+def apart(a: Sequence[Step], b: Sequence[Step], *, composed: bool) -> bool:
+    """Do the small words tell two apart that are not alike? `composed`: one is a prompt with a role or headings, the
+    other a plain question; in other words, they may have other small words too, of _LOOSE. So may two that have other
+    words and differ in more than EDITS places, but for those of _CRITICAL: what is no edition of the other was not made
+    from it by turning one small word."""
     if not _reworded(a, b):
         return True
     if composed:
@@ -111,13 +112,13 @@ def apart(a: Sequence[Step], b: Sequence[Step], *, english: bool, composed: bool
     return _edits(a, b) <= EDITS or _critical(a) != _critical(b)
 
 
-def _alike(a: Sequence[Step], b: Sequence[Step]) -> bool:
+def _equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
     return len(a) == len(b) and all(one.like(other) for one, other in zip(a, b, strict=True))
 
 
 def _fronted(a: Sequence[Step], b: Sequence[Step]) -> bool:
     """Does `a` begin with the phrase that `b` ends with?"""
-    return any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _alike([*b[n:], *b[:n]], a) for n in range(1, len(b)))
+    return any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _equal([*b[n:], *b[:n]], a) for n in range(1, len(b)))
 
 
 def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
