@@ -10,7 +10,7 @@ _PERSON = "i|we|you|they|he|she|it|there"
 _AUX = "am|is|are|was|were|can|could|should|will|would|have|has|had|may|might"
 _WHOSE = "my|your|our|his|her|their|the|this|an?"
 _TELL = (
-    r"(?:(?:(?:can|could|would|will) you |please )?(?:please |kindly )?(?:tell me|explain(?: to me)?|show me)|"
+    r"(?:(?:(?:can|could|would|will) you |please )?(?:please |kindly )?(?:tell me|let me know|explain(?: to me)?|show me)|"
     r"i(?:'d| would) like to (?:know|understand)|i (?:want|need) to know|i was wondering|i wonder|do you know)"
 )
 _CLAUSE = "when|whenever|if|unless|while|after|before|because|since|until|although|though"
@@ -30,9 +30,10 @@ _PHRASES = _forms(
     # one sentence that begins with its clause: when I paid, did it crash?
     (rf"\A\s*((?:{_CLAUSE}) [^\n,.?!;:]{{2,80}}), ([^\n,.?!;:]{{2,120}})([.?!]*)\s*\Z", r"\2 \1\3"),
     # in order: whether I can, why it is
+    (r"\A([^\n.?!;:]{5,120}?),? why(?: is that)?\s*\?\s*\Z", r"please tell me why \1"),
     (rf"\b{_TELL},? (?:if|whether) ({_PERSON}) ({_AUX})\b", r"\2 \1"), (r"\bhow come\b", "please tell me why"),
-    (rf"\b{_TELL},? (why|where|how|what|which) ({_PERSON}) ({_AUX})\b", r"\1 \3 \2"),
-    (rf"\b{_TELL},? (why|where) ((?:{_WHOSE}) (?:[\w-]+ ){{1,4}}?)(is|are|was|were)\b", r"\1 \3 \2"),
+    (rf"\b{_TELL},? (why|where|how|what|which) ({_PERSON}) ((?:{_AUX})(?:n't)?|do(?:es)?n't|did(?:n't| not))\b", r"\1 \3 \2"),
+    (rf"\b{_TELL},? (why|where) ((?:{_WHOSE}) (?:[\w-]+ ){{1,4}}?)((?:is|are|was|were|has|have|can|do|does|did)(?:n't| not)?)\b", r"\1 \3 \2"),
     (r"\b(?:is it|would it be) possible (?:for me )?to\b|\bis there (?:a|any) way (?:for me )?(?:to|i (?:can|could))\b", "can i"),
     (rf"\b(?:am|are|is) ({_PERSON}) (not )?able to\b(?! not\b)", r"can \1 \2"), (r"\bwould i be able to\b", "can i"),
     (rf"\b({_PERSON})(?: (?:am|are|is)|'(?:m|re|s)) (not )?able to\b(?! not\b)", r"\1 can \2"),
@@ -56,6 +57,7 @@ _RELATED = _forms(
     (r"\bhow (?:do|can|could|would) i\b|\b(?:what is )?the way to\b", "how to"),
     (r"\bhow should i\b", "how should"), (r"\bwhere (?:can|could) i\b", "where do i"),
     (r"\b(i|we|they) have (?=(?:\w{3,20}ed|lost|made|paid|sent|found|bought|sold)\b)", r"\1 "),
+    (r"\bhave (i|we) been (?=\w+ed\b)", r"was \1 "), (r"\b(i|we) have been (?=\w+ed\b)", r"\1 was "),
     (r"\b(i|we|you|they) have to\b", r"\1 need to"), (r"\b(i|we) would like to\b", r"\1 want to"),
     (r"\A\s*(?:(?:can|could) you (?:please )?tell me|i (?:want|would like|need) to know|do you know)\b", " "),
     (r"\bwhat (?:do|would) you (recommend|suggest)\b", r"what \1"), (r"\bdo you (recommend|suggest)\b", r"\1"),

@@ -1,8 +1,8 @@
 """May the answer to one prompt be given to another? Cosine alone never decides.
 
 First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is
-left needs a cosine that depends on how many words both share: a table learned by scripts/train-gate, in
-data/gate/gate.json."""
+left needs a cosine that depends on how many words both share, and whether both say the same in the same words: tables
+learned by scripts/train-gate, in data/gate/gate.json."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
-from mitmesh.caching.relations import alike, apart
+from mitmesh.caching.relations import alike, apart, equal
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
@@ -40,7 +40,7 @@ class Judgement:
 
 @cache
 def table() -> dict[str, Any]:
-    """What was learned: `least_cosine` by `step` (1, 2, ... the last for all more), and `most_unshared`."""
+    """What was learned: `least_cosine` by `kind` and `step` (1, 2, ... the last for all more), and `most_unshared`."""
     found: dict[str, Any] = json.loads(GATE.read_text())
     return found
 
@@ -60,7 +60,7 @@ def _judged(asked: str, cached: str, cosine: float) -> Judgement:
         return Judgement(False, "length", 0.0)
     if why := forbidden(a, b):
         return Judgement(False, why, 0.0)
-    least = required(step(a, b))
+    least = required(kind(a, b), step(a, b))
     score = max(0.0, 1 - (1 - min(1.0, cosine)) / (1 - least) / 2)
     return Judgement(comparable(a, b) and cosine >= least, "meaning", score)
 
@@ -277,13 +277,18 @@ def step(a: Reading, b: Reading) -> int:
     return both - 2 if heavy - set(a.words) and heavy - set(b.words) else both
 
 
-def required(step: int) -> float:
+def kind(a: Reading, b: Reading) -> str:
+    """`same`: the same words in the same relations, but for ways to ask and a phrase in front; `other`: other words too,
+    or in another order."""
+    return "same" if (a.said ^ b.said) <= LIGHT and equal(a.steps, b.steps) else "other"
+
+
+def required(kind: str, step: int) -> float:
     """The least cosine by how many content words both have; more words shared, less is asked."""
-    steps: list[float] = table()["least_cosine"]
+    steps: list[float] = table()["least_cosine"][kind]
     return steps[min(max(step, 1), len(steps)) - 1]
 
 
 def least() -> float:
     """No lower cosine will ever do."""
-    steps: list[float] = table()["least_cosine"]
-    return min(steps)
+    return min(min(steps) for steps in table()["least_cosine"].values())

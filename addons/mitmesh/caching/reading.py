@@ -20,6 +20,7 @@ from mitmesh.caching.lexicon import (
     canonical,
     stem,
 )  # fmt: skip
+from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import FRAME, addressed, persona, plain
 
 LONGEST = 4_096
@@ -201,6 +202,7 @@ class Reading:
     role: str
     addressed: bool  # is the one who answers asked about?
     words: tuple[str, ...]  # content words, canonical, in order
+    said: frozenset[str]  # content words by stem, as said: no word for another that means the same
     tokens: tuple[str, ...]  # all words of the prose in order, content words canonical
     seen: frozenset[str]  # every word as written, in lower case
     names: frozenset[str]  # words with capitals where a sentence does not ask for them
@@ -256,6 +258,7 @@ def read(text: str) -> Reading | None:
     content = tuple(
         canonical(each) for each in words if each not in FUNCTION and "'" not in each and each not in _WRITTEN
     ) + tuple(canonical(each) for each in fences if each in NAMES)
+    said = frozenset(stem(american(each)) for each in words if each not in FUNCTION and "'" not in each)
     framed = frozenset(
         each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part))
     )
@@ -273,7 +276,7 @@ def read(text: str) -> Reading | None:
         "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
-        facts, role, addressed(rest), content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
+        facts, role, addressed(rest), content, said, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
         tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
         tuple(numbers),

@@ -92,12 +92,14 @@ def _tense(word: str) -> str:
     return _TENSES.get(word) or next((end for end in _ENDS if word.endswith(end) and len(word) > len(end) + 2), "")
 
 
+def equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Do both say the same, small words too, but for a phrase that one has in front (in Python, how ...)?"""
+    return _equal(a, b) or _fronted(a, b) or _fronted(b, a)
+
+
 def alike(a: Sequence[Step], b: Sequence[Step], *, english: bool) -> bool:
-    """Do both say the same, small words too, but for a phrase that one has in front (in Python, how ...) or that only
-    one has? Other than `english`, nothing may differ."""
-    if _equal(a, b):
-        return True
-    return english and (_fronted(a, b) or _fronted(b, a) or _more(a, b) or _more(b, a))
+    """The same, but for a phrase that only one has, too? Other than `english`, nothing may differ."""
+    return _equal(a, b) or (english and (equal(a, b) or _more(a, b) or _more(b, a)))
 
 
 def apart(a: Sequence[Step], b: Sequence[Step], *, composed: bool) -> bool:
@@ -118,7 +120,7 @@ def _equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
 
 def _fronted(a: Sequence[Step], b: Sequence[Step]) -> bool:
     """Does `a` begin with the phrase that `b` ends with?"""
-    return any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _equal([*b[n:], *b[:n]], a) for n in range(1, len(b)))
+    return len(a) == len(b) and any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _equal([*b[n:], *b[:n]], a) for n in range(1, len(b)))
 
 
 def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
