@@ -40,6 +40,18 @@ EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
 _BEGINS = word_set("i we you they he she it there my your our his her their the a an this these those")
 """Begin a clause; `that` between a word and one of them may be left out: the money (that) I sent."""
+REBUILT = 4
+"""More places in which two with the same words differ, and one is no edition of the other, but another sentence."""
+_PERSONS = {
+    each: n
+    for n, words in enumerate(
+        (
+            "i me my mine myself we us our ours ourselves", "you your yours yourself", "he him his himself",
+            "she her hers herself", "they them their theirs themselves",
+        )
+    )
+    for each in words.split()
+}  # fmt: skip
 _WHOSE = word_set("my your his her our their its whose 's")
 _WORD = re.compile(r"'s\b|[^\W\d_]+(?:-[^\W\d_]+)*|(?<=s)'(?!\w)")
 _ENDS = ("ed", "ing")
@@ -106,9 +118,10 @@ def apart(a: Sequence[Step], b: Sequence[Step], *, composed: bool) -> bool:
     """Do the small words tell two apart that are not alike? `composed`: one is a prompt with a role or headings, the
     other a plain question; in other words, they may have other small words too, of _LOOSE. So may two that have other
     words and differ in more than EDITS places, but for those of _CRITICAL: what is no edition of the other was not made
-    from it by turning one small word."""
+    from it by turning one small word. Those with the same words must be _rebuilt, with each of _CRITICAL at its word and
+    the same persons in the same order."""
     if not _reworded(a, b):
-        return True
+        return composed or not _rebuilt(a, b) or _critical_of(a) != _critical_of(b) or _persons(a) != _persons(b)
     if composed:
         return _grave(a) != _grave(b)
     return _edits(a, b) <= EDITS or _critical(a) != _critical(b)
@@ -158,6 +171,29 @@ def _in_both(ours: Sequence[str], theirs: Sequence[str]) -> int:
 
 def _critical(found: Sequence[Step]) -> Set[str]:
     return {each for step in found for each in step.before if each in _CRITICAL}
+
+
+def _rebuilt(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Other sentences of the same words: many small words differ, and a part of the words is at most in front."""
+    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
+    if _edits(a, b) <= REBUILT:
+        return False
+    return any(_fits(ours, [*theirs[n:], *theirs[:n]]) for n in range(len(theirs)))
+
+
+def _fits(ours: Sequence[str], theirs: Sequence[str]) -> bool:
+    """The same but for one more?"""
+    return _in_both(ours, theirs) >= max(len(ours), len(theirs)) - (len(ours) != len(theirs))
+
+
+def _critical_of(found: Sequence[Step]) -> Set[tuple[str, str]]:
+    return {(each, step.word) for step in found for each in step.before if each in _CRITICAL}
+
+
+def _persons(found: Sequence[Step]) -> list[int]:
+    """Who is spoken of, in order; nobody where that is only the one who asks."""
+    persons = list(dict.fromkeys(_PERSONS[each] for step in found for each in step.before if each in _PERSONS))
+    return persons if persons != [0] else []
 
 
 def _grave(found: Sequence[Step]) -> Set[tuple[str, str]]:
