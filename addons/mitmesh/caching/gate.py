@@ -164,9 +164,9 @@ def _question(a: Reading, b: Reading) -> bool:
 
 
 def _persons(a: Reading, b: Reading) -> bool:
-    """I send you, you send me."""
-    both = {1, 2}
-    return set(a.persons) == both == set(b.persons) and a.persons[0] != b.persons[0]
+    """I send you, you send me; she asked him, he asked her."""
+    ours, theirs = list(dict.fromkeys(a.persons)), list(dict.fromkeys(b.persons))
+    return ours != theirs and sorted(ours) == sorted(theirs)
 
 
 def _opposed(a: Reading, b: Reading) -> bool:

@@ -14,8 +14,10 @@ from mitmesh.caching.lexicon import (
     FUNCTION,
     NAMES,
     NEGATIONS,
+    PERSONS,
     PREPOSITIONS,
     QUANTIFIERS,
+    THIRD,
     TIMES,
     canonical,
     stem,
@@ -164,8 +166,6 @@ _STOPWORDS = {
 }
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
 _ANY_LANGUAGE = frozenset().union(*_LANGUAGES.values())
-_FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
-_THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
 _CAN = frozenset(
     [
         "can",
@@ -207,7 +207,7 @@ class Reading:
     seen: frozenset[str]  # every word as written, in lower case
     names: frozenset[str]  # words with capitals where a sentence does not ask for them
     question: str
-    persons: tuple[int, ...]
+    persons: tuple[int, ...]  # of PERSONS, in order
     numbers: tuple[tuple[str, str], ...]  # (unit, value) in order
     frame: frozenset[str]  # words of headings and labels
     rows: tuple[str, ...]  # its lines, where it has several
@@ -271,14 +271,14 @@ def read(text: str) -> Reading | None:
         "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
-        "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
+        "persons": list(dict.fromkeys(PERSONS[each] for each in words if PERSONS.get(each) in THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
         "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
         facts, role, addressed(rest), content, said, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
-        tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
+        tuple(PERSONS[each] for each in words if each in PERSONS),
         tuple(numbers),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
         tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from mitmesh.caching import asking
-from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical, word_set
+from mitmesh.caching.lexicon import FIRST, FUNCTION, HEADINGS, PERSONS, PREPOSITIONS, canonical, word_set
 
 HARMLESS = word_set("please kindly thanks thank hi hello hey dear ok okay do does")
 """Say nothing of what is asked, wherever they stand. Articles are compared apart: none is like either."""
@@ -42,16 +42,6 @@ _BEGINS = word_set("i we you they he she it there my your our his her their the 
 """Begin a clause; `that` between a word and one of them may be left out: the money (that) I sent."""
 REBUILT = 4
 """More places in which two with the same words differ, and one is no edition of the other, but another sentence."""
-_PERSONS = {
-    each: n
-    for n, words in enumerate(
-        (
-            "i me my mine myself we us our ours ourselves", "you your yours yourself", "he him his himself",
-            "she her hers herself", "they them their theirs themselves",
-        )
-    )
-    for each in words.split()
-}  # fmt: skip
 _WHOSE = word_set("my your his her our their its whose 's")
 _WORD = re.compile(r"'s\b|[^\W\d_]+(?:-[^\W\d_]+)*|(?<=s)'(?!\w)")
 _ENDS = ("ed", "ing")
@@ -192,8 +182,8 @@ def _critical_of(found: Sequence[Step]) -> Set[tuple[str, str]]:
 
 def _persons(found: Sequence[Step]) -> list[int]:
     """Who is spoken of, in order; nobody where that is only the one who asks."""
-    persons = list(dict.fromkeys(_PERSONS[each] for step in found for each in step.before if each in _PERSONS))
-    return persons if persons != [0] else []
+    persons = list(dict.fromkeys(PERSONS[each] for step in found for each in step.before if each in PERSONS))
+    return persons if persons != [FIRST] else []
 
 
 def _grave(found: Sequence[Step]) -> Set[tuple[str, str]]:
