@@ -27,7 +27,7 @@ STEPS = 6
 KINDS = ("same", "other")
 """Of gate.kind: a table for each, one behind the other."""
 GRID = [n / 200 for n in range(199, 159, -1)]
-LEARNED = 0.004
+LEARNED = 0.002
 """Of the hits that it is learned from so many may be wrong. On questions it was not learned from the share is larger
 (`cross_validated`): banking77 gives some questions two labels, and which ones is chance. That share is to be below 1%.
 """

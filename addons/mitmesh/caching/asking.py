@@ -13,7 +13,10 @@ _TELL = (
     r"(?:(?:(?:can|could|would|will) you |please )?(?:please |kindly )?(?:tell me|let me know|explain(?: to me)?|show me)|"
     r"i(?:'d| would) like to (?:know|understand)|i (?:want|need) to know|i was wondering|i wonder|do you know)"
 )
-_CLAUSE = "when|whenever|if|unless|while|after|before|because|since|until|although|though"
+_CLAUSE = (
+    "when|whenever|if|unless|while|after|before|because|since|until|although|though|"
+    "in|with|for|on|at|as|during|within|without|despite"
+)
 
 
 def _forms(*given: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
@@ -27,7 +30,9 @@ _PHRASES = _forms(
     (r"\bget(?:ting)? rid of\b", "delete"), (r"\bfind(?:ing)? out\b", "find"), (r"\bcarry(?:ing)? out\b", "execute"),
     (r"\btop(?:ping|ped)?[- ]?up\b", "topup"), (r"\b(show(?:s|n|ed|ing)?) up\b", r"\1"), (r"\bhave got\b", "have"),
     (r"\b(what|how)'s\b", r"\1 is"), (r"\b(?:using|utili[sz]ing|employing|by means of)\b", "with"),
-    # one sentence that begins with its clause: when I paid, did it crash?
+    (r"\bwhat (?:sort|kind|type)s? of\b", "what"), (r"\b(can(?:'t|not| not)) seem to\b", r"\1"),
+    (r" (?:as well|too)(?=\s*[?.!]*\s*\Z)", ""),
+    # one sentence that begins with its clause or phrase: when I paid, did it crash?
     (rf"\A\s*((?:{_CLAUSE}) [^\n,.?!;:]{{2,80}}), ([^\n,.?!;:]{{2,120}})([.?!]*)\s*\Z", r"\2 \1\3"),
     # in order: whether I can, why it is
     (r"\A([^\n.?!;:]{5,120}?),? why(?: is that)?\s*\?\s*\Z", r"please tell me why \1"),

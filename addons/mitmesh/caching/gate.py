@@ -278,7 +278,7 @@ def step(a: Reading, b: Reading) -> int:
 
 
 def kind(a: Reading, b: Reading) -> str:
-    """`same`: the same words in the same relations, but for ways to ask and a phrase in front; `other`: other words too,
+    """`same`: the same words in the same relations, but for ways to ask; `other`: other words too,
     or in another order."""
     return "same" if (a.said ^ b.said) <= LIGHT and equal(a.steps, b.steps) else "other"
 

@@ -95,13 +95,13 @@ def _tense(word: str) -> str:
 
 
 def equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Do both say the same, small words too, but for a phrase that one has in front (in Python, how ...)?"""
-    return _equal(a, b) or _fronted(a, b) or _fronted(b, a)
+    """Do both say the same, small words too?"""
+    return len(a) == len(b) and all(one.like(other) for one, other in zip(a, b, strict=True))
 
 
 def alike(a: Sequence[Step], b: Sequence[Step], *, english: bool) -> bool:
-    """The same, but for a phrase that only one has, too? Other than `english`, nothing may differ."""
-    return _equal(a, b) or (english and (equal(a, b) or _more(a, b) or _more(b, a)))
+    """The same, but for words or a phrase that only one has? Other than `english`, nothing may differ."""
+    return equal(a, b) or (english and (_more(a, b) or _more(b, a)))
 
 
 def apart(a: Sequence[Step], b: Sequence[Step], *, composed: bool) -> bool:
@@ -115,15 +115,6 @@ def apart(a: Sequence[Step], b: Sequence[Step], *, composed: bool) -> bool:
     if composed:
         return _grave(a) != _grave(b)
     return _edits(a, b) <= EDITS or _critical(a) != _critical(b)
-
-
-def _equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    return len(a) == len(b) and all(one.like(other) for one, other in zip(a, b, strict=True))
-
-
-def _fronted(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Does `a` begin with the phrase that `b` ends with?"""
-    return len(a) == len(b) and any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _equal([*b[n:], *b[:n]], a) for n in range(1, len(b)))
 
 
 def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
