@@ -250,7 +250,8 @@ def unshared(a: Reading, b: Reading) -> tuple[set[str], set[str], int]:
     A heading's words are no difference where the other has no heading."""
     ours, theirs = set(a.words), set(b.words)
     slight = LIGHT | (frozenset() if a.frame and b.frame else a.frame | b.frame)
-    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + len(a.numbers) + len(a.facts["names"])  # type: ignore[arg-type]
+    both = len(ours & theirs) + len(a.numbers) + len(a.facts["names"])  # type: ignore[arg-type]
+    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, both
 
 
 def _qualified(a: Reading, b: Reading) -> bool:
@@ -291,4 +292,5 @@ def required(kind: str, step: int) -> float:
 
 def least() -> float:
     """No lower cosine will ever do."""
-    return min(min(steps) for steps in table()["least_cosine"].values())
+    tables: dict[str, list[float]] = table()["least_cosine"]
+    return min(min(steps) for steps in tables.values())

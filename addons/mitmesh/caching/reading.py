@@ -30,8 +30,6 @@ LONGEST = 4_096
 
 LONGEST_WORD = 256
 """Characters without a space between; of more, some pattern below would take long."""
-SHORT = 14
-"""Words; in a longer prompt a `should` or `will` is seldom what is asked."""
 
 _QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
 _SYMBOLIC = re.compile(r"[^\w\s.,:;?!'’()-]|_")
@@ -40,6 +38,8 @@ _IDENTIFIER = re.compile(
     r"https?://\S+|(?<!\w)--?[a-zA-Z][\w-]*|(?:[\w.~-]*/)+[\w.-]+\w|/\w+|[A-Za-z]\w*(?:[.:]\w+)+(?:\(\))?|\w+\(\)|\w*_\w+|"
     r"(?<!\w)[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|\b[A-Za-z]+(?:\+\+|#)|[#@]\w+|(?<![\w$€£])[A-Za-z]+-?\d[\w-]*|\b[a-f0-9]{7,}\b"
 )
+_MAYBE_IDENTIFIER = re.compile(r"[/_:#@+\d-]|\(\)|\.\w|[a-z][A-Z]|\b[a-f]{7}")
+"""Where it finds nothing, neither does the one above, which takes longer."""
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)])[-−])?(?P<money>[$€£¥])?\s?(?P<digits>\d[\d.,:/]*)(?P<unit>\s?(?:%|°\s?[CFK]?|\b(?:basis points?|[A-Za-zµ]+(?:/[a-z]+)?))|[A-Za-zµ]+)?"
 )
@@ -244,10 +244,9 @@ def read(text: str) -> Reading | None:
         identifiers.append(found[0].rstrip(".,;:?!)"))
         return _mark(identifiers[-1])
 
-    bare = _IDENTIFIER.sub(named, prose)
-    numbers, bare = _numbers(
-        _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare), english.groups_thousands(plainly)
-    )
+    bare = _IDENTIFIER.sub(named, prose) if _MAYBE_IDENTIFIER.search(prose) else prose
+    bare = _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare)
+    numbers, bare = _numbers(bare, "," in bare and english.groups_thousands(plainly))
     bare = asking.plain(bare)
     raw = _WORD.findall(bare)
     words = [word for found in raw for word in _parts(found.lower())]
@@ -268,7 +267,6 @@ def read(text: str) -> Reading | None:
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
         "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
-        "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
         "persons": list(dict.fromkeys(PERSONS[each] for each in words if PERSONS.get(each) in THIRD)),

@@ -33,7 +33,8 @@ _LOOSE = word_set("a the of for to in with among and is be what which how any th
 _CRITICAL = word_set(
     "or but except despite without not no none never nobody nothing neither nor either if unless because before after "
     "until till since while during though although only just even few little most least more less other another both "
-    "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who"
+    "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who "
+    "should must ought"
 )
 """Must be equal in any words."""
 EDITS = 2
@@ -156,15 +157,16 @@ def _critical(found: Sequence[Step]) -> Set[str]:
 
 def _rebuilt(a: Sequence[Step], b: Sequence[Step]) -> bool:
     """Other sentences of the same words: many small words differ, and a part of the words is at most in front."""
-    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
     if _edits(a, b) <= REBUILT:
         return False
-    return any(_fits(ours, [*theirs[n:], *theirs[:n]]) for n in range(len(theirs)))
+    longer, shorter = sorted(([step.word for step in steps if step.word] for steps in (a, b)), key=len, reverse=True)
+    return any(_fits(longer, [*shorter[n:], *shorter[:n]]) for n in range(len(shorter)))
 
 
-def _fits(ours: Sequence[str], theirs: Sequence[str]) -> bool:
-    """The same but for one more?"""
-    return _in_both(ours, theirs) >= max(len(ours), len(theirs)) - (len(ours) != len(theirs))
+def _fits(longer: list[str], shorter: list[str]) -> bool:
+    """The same, but for the one word that the longer may have more?"""
+    at = next((n for n, (one, other) in enumerate(zip(longer, shorter, strict=False)) if one != other), len(shorter))
+    return longer[at + len(longer) - len(shorter) :] == shorter[at:]
 
 
 def _critical_of(found: Sequence[Step]) -> Set[tuple[str, str]]:
