@@ -8,14 +8,14 @@ from matching.train import GRID, LEARNED, MARGIN, STEPS, Found, Pairs, answered,
 
 def test_learned_table_keeps_to_the_limit() -> None:
     """A step is closed above its wrong hits, or open to its last right one; and a margin more."""
-    good: list[Found] = [[(0.92 + n % 2 / 50, STEPS + 5, True)] for n in range(100)]
+    good: list[Found] = [[(0.92 + n % 2 / 20, STEPS + 5, True)] for n in range(100)]
     mixed: list[Found] = [[(0.97, STEPS + 2, n % 10 > 0)] for n in range(100)]
-    above: list[Found] = [[(0.985 + n % 2 / 100, STEPS + 2, True)] for n in range(50)]
+    above: list[Found] = [[(0.98 + n % 2 / 50, STEPS + 2, True)] for n in range(50)]
     tables = learn([good, mixed, above])
     same, steps = tables[:STEPS], tables[STEPS:]
     assert len(steps) == STEPS and sorted(steps, reverse=True) == steps
-    assert steps[2] > 0.97 + MARGIN and steps[5] <= 0.92 + MARGIN
-    assert same == [GRID[-1] + MARGIN] * STEPS, "nothing speaks against what is the same"
+    assert steps[2] > 0.97 + MARGIN["other"] and steps[5] <= 0.92 + MARGIN["other"]
+    assert same == [GRID[-1] + MARGIN["same"]] * STEPS, "nothing speaks against what is the same"
     hits, wrong = answered([*good, *mixed, *above], tables)
     assert hits == 75 and wrong <= LEARNED * hits
 
@@ -23,7 +23,7 @@ def test_learned_table_keeps_to_the_limit() -> None:
 def test_nothing_is_learned_from_errors() -> None:
     """Where all hits are wrong, the strictest table."""
     tables = learn([[[(0.9, 2, False)], [(0.99, STEPS + 4, False)]]])
-    assert tables[STEPS:] == [GRID[0] + MARGIN] * STEPS and min(tables[:3]) > 0.9
+    assert tables[STEPS:] == [round(GRID[0] + MARGIN["other"], 3)] * STEPS and min(tables[:3]) > 0.9
 
 
 def test_the_nearest_that_passes_answers() -> None:

@@ -36,7 +36,7 @@ def _forms(*given: tuple[str, str, str]) -> tuple[_Form, ...]:
 
 
 _PHRASES = _forms(
-    ("year", r"\byear[- ](?:on|over)[- ]year\b", "yoy"), ("executive", r"\bexecutive summary\b", "summary"),
+    ("year|yoy", r"\b(?:year[- ](?:on|over)[- ]year|yoy)\b", "yoy"), ("executive", r"\bexecutive summary\b", "summary"),
     ("sign|log", r"\b(?:sign(?:ing)?[- ]?in(?:to)?|log(?:ging)?[- ]?in(?:to)?|log(?:ging)?[- ]?on)\b", "login"),
     ("up", r"\bset(?:ting)?[- ]up\b", "configure"), ("up", r"\bsign(?:ing)? ?up\b", "register"),
     (" rid ", r"\bget(?:ting)? rid of\b", "delete"), ("find", r"\bfind(?:ing)? out\b", "find"),

@@ -101,7 +101,7 @@ def forbidden(a: Reading, b: Reading) -> str:
         return ""
     if _turned(a, b):
         return "order"
-    return "relations" if not english or apart(a.steps, b.steps, composed=composed(a, b)) else ""
+    return "relations" if not english or apart(a.steps, b.steps, (a.spoken, b.spoken), composed=composed(a, b)) else ""
 
 
 def _headed(a: Reading, b: Reading) -> bool:

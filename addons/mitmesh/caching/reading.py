@@ -203,6 +203,7 @@ class Reading:
     addressed: bool  # is the one who answers asked about?
     words: tuple[str, ...]  # content words, canonical, in order
     said: frozenset[str]  # content words by stem, as said: no word for another that means the same
+    spoken: tuple[str, ...]  # every word in order, before any has another form
     tokens: tuple[str, ...]  # all words of the prose in order, content words canonical
     seen: frozenset[str]  # every word as written, in lower case
     names: frozenset[str]  # words with capitals where a sentence does not ask for them
@@ -274,7 +275,7 @@ def read(text: str) -> Reading | None:
         "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
-        facts, role, addressed(rest), content, said, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
+        facts, role, addressed(rest), content, said, tuple(plainly.lower().split()), tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
         tuple(PERSONS[each] for each in words if each in PERSONS),
         tuple(numbers),

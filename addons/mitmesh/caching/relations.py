@@ -105,17 +105,20 @@ def alike(a: Sequence[Step], b: Sequence[Step], *, english: bool) -> bool:
     return equal(a, b) or (english and (_more(a, b) or _more(b, a)))
 
 
-def apart(a: Sequence[Step], b: Sequence[Step], *, composed: bool) -> bool:
+def apart(a: Sequence[Step], b: Sequence[Step], said: tuple[Sequence[str], Sequence[str]], *, composed: bool) -> bool:
     """Do the small words tell two apart that are not alike? `composed`: one is a prompt with a role or headings, the
     other a plain question; in other words, they may have other small words too, of _LOOSE. So may two that have other
     words and differ in more than EDITS places, but for those of _CRITICAL: what is no edition of the other was not made
-    from it by turning one small word. Those with the same words must be _rebuilt, with each of _CRITICAL at its word and
-    the same persons in the same order."""
+    from it by turning one small word. Those with the same words must differ in more than REBUILT, with each of _CRITICAL
+    at its word and the same persons in the same order. `said`: all words of both as said, for a way to ask that has one
+    form is one edit."""
     if not _reworded(a, b):
-        return composed or not _rebuilt(a, b) or _critical_of(a) != _critical_of(b) or _persons(a) != _persons(b)
+        if composed or not _turned_round(a, b) or min(_edits(a, b), _changed(*said)) <= REBUILT:
+            return True
+        return _critical_of(a) != _critical_of(b) or _persons(a) != _persons(b)
     if composed:
         return _grave(a) != _grave(b)
-    return _edits(a, b) <= EDITS or _critical(a) != _critical(b)
+    return _critical(a) != _critical(b) or min(_edits(a, b), _changed(*said)) <= EDITS
 
 
 def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
@@ -141,8 +144,12 @@ def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
 
 
 def _edits(a: Sequence[Step], b: Sequence[Step]) -> int:
-    """How many words of the longer, small ones too, are not in the other in this order."""
     ours, theirs = ([word for step in steps for word in (*step.before, step.word)] for steps in (a, b))
+    return _changed(ours, theirs)
+
+
+def _changed(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """How many words of the longer are not in the other in this order."""
     return max(len(ours), len(theirs)) - _in_both(ours, theirs)
 
 
@@ -155,18 +162,10 @@ def _critical(found: Sequence[Step]) -> Set[str]:
     return {each for step in found for each in step.before if each in _CRITICAL}
 
 
-def _rebuilt(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Other sentences of the same words: many small words differ, and a part of the words is at most in front."""
-    if _edits(a, b) <= REBUILT:
-        return False
-    longer, shorter = sorted(([step.word for step in steps if step.word] for steps in (a, b)), key=len, reverse=True)
-    return any(_fits(longer, [*shorter[n:], *shorter[:n]]) for n in range(len(shorter)))
-
-
-def _fits(longer: list[str], shorter: list[str]) -> bool:
-    """The same, but for the one word that the longer may have more?"""
-    at = next((n for n, (one, other) in enumerate(zip(longer, shorter, strict=False)) if one != other), len(shorter))
-    return longer[at + len(longer) - len(shorter) :] == shorter[at:]
+def _turned_round(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Have both the same words in the same order, but that a part of them is in front?"""
+    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
+    return any(ours == [*theirs[n:], *theirs[:n]] for n in range(len(theirs)))
 
 
 def _critical_of(found: Sequence[Step]) -> Set[tuple[str, str]]:
