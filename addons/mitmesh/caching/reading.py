@@ -248,7 +248,8 @@ def read(text: str) -> Reading | None:
     bare = _IDENTIFIER.sub(named, prose) if _MAYBE_IDENTIFIER.search(prose) else prose
     bare = _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare)
     numbers, bare = _numbers(bare, "," in bare and english.groups_thousands(plainly))
-    bare = asking.plain(bare)
+    counted = asking.plain(bare)
+    bare = counted.replace(relations.NUMBER, "")
     raw = _WORD.findall(bare)
     words = [word for found in raw for word in _parts(found.lower())]
     two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
@@ -283,7 +284,7 @@ def read(text: str) -> Reading | None:
         tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
         bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
         frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
-        relations.steps(bare),
+        relations.steps(counted),
     )  # fmt: skip
 
 
@@ -330,8 +331,8 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
 
 
 def _numbers(prose: str, grouped: bool) -> tuple[list[tuple[str, str]], str]:
-    """(unit, value) in order, for 5 kg and 3 lb are not 3 lb and 5 kg; and the prose without them. `grouped`: commas
-    are of thousands."""
+    """(unit, value) in order, for 5 kg and 3 lb are not 3 lb and 5 kg; and the prose with a sign in their place.
+    `grouped`: commas are of thousands."""
     found: list[tuple[str, str]] = []
 
     def take(match: re.Match[str]) -> str:
@@ -349,7 +350,7 @@ def _numbers(prose: str, grouped: bool) -> tuple[list[tuple[str, str]], str]:
         if match["money"]:
             value, kind = value + kind, match["money"]
         found.append((kind, value))
-        return rest or " "
+        return f" {relations.NUMBER} {rest}"
 
     bare = _NUMBER.sub(take, prose)
     return found, bare

@@ -14,6 +14,8 @@ from difflib import SequenceMatcher
 from mitmesh.caching import asking
 from mitmesh.caching.lexicon import FIRST, FUNCTION, HEADINGS, PERSONS, PREPOSITIONS, canonical, word_set
 
+NUMBER = "qznumber"
+"""Stands for a number among the small words: 2 dogs and a cat are not a dog and 2 cats."""
 HARMLESS = word_set("please kindly thanks thank hi hello hey dear ok okay do does")
 """Say nothing of what is asked, wherever they stand. Articles are compared apart: none is like either."""
 _ARTICLES = {"a": "a", "an": "a", "the": "the"}
@@ -24,7 +26,7 @@ _RELATIONS = (FUNCTION - word_set("thing things way ways s t d ll m re ve e g"))
     "behind instead despite except against inside outside beyond towards either neither even almost nearly barely "
     "hardly merely solely just still yet only once little bit couple somebody someone everybody everyone anybody "
     "anyone nobody himself herself myself yourself ourselves themselves"
-)  # fmt: skip
+) | {NUMBER}  # fmt: skip
 _SAME = {"are": "is", "am": "is", "were": "was", "has": "have", "cannot": "not", "amongst": "among", "between": "among"}
 """Forms that the subject alone decides, and words that mean the same."""
 _TENSES = {"got": "ed"}
