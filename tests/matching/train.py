@@ -32,8 +32,8 @@ LEARNED = 0.002
 (`cross_validated`): banking77 gives some questions two labels, and which ones is chance. That share is to be below 1%.
 """
 MARGIN = 0.02
-"""More is asked of other words than was learned: what lies between the last wrong pair and the next is chance. What says
-the same in the same words is wrong by its label alone. Without: 1.1% wrong, cross-validated."""
+"""More is asked of other words than was learned: what lies between the last wrong pair and the next is chance. What
+says the same in the same words is wrong by its label alone. Without: 1.1% wrong, cross-validated."""
 PRICES = (*range(20, 200, 10), 250, 300, 500)
 """Right hits that one wrong hit is worth: the cheapest that keeps to the limit is taken."""
 UNSHARED = 0.4
