@@ -51,6 +51,8 @@ class Calls:
         self._deciding: dict[str, asyncio.Task[None] | None] = {}
         """The tasks in which stages decide on a request, by flow: while one runs, its exchange is not finished."""
         self._settling: set[asyncio.Task[None]] = set()
+        self._ended: list[Exchange] = []
+        """Those that stages are to be told of: first the answer leaves."""
         self.show: Show | None = None
         """Shows a flow's finished exchange; None where the proxy has no screen."""
 
@@ -200,6 +202,13 @@ class Calls:
             self._settling.add(task)
             task.add_done_callback(self._settling.discard)
         else:
+            if not self._ended:
+                asyncio.get_running_loop().call_later(0, self._finish_ended)  # behind all that is due now
+            self._ended.append(x)
+
+    def _finish_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for x in ended:
             self._finish(x)
 
     async def _settle(self, x: Exchange, stages: list[Stage]) -> None:
@@ -226,6 +235,7 @@ class Calls:
             self._end(x, Outcome.INTERRUPTED)
         self.open.clear()
         self._of_client.clear()
+        self._finish_ended()
         if self._settling:
             await asyncio.wait(set(self._settling))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from mitmproxy import exceptions, flow
 from mitmproxy.addonmanager import AddonManager, safecall
+from mitmproxy.addons.maplocal import MapLocal
 from mitmproxy.hooks import Hook, UpdateHook
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ class Table:
     def _group(self, addon: Any, event: Hook) -> list[Callable[..., Any]]:
         group = []
         try:
-            for _, func in self._manager._iter_hooks(addon, event):
-                group.append(func)
+            for child, func in self._manager._iter_hooks(addon, event):
+                idles = event.name == "request" and isinstance(child, MapLocal)
+                group.append(partial(_unless_idle, child, func) if idles else func)
         except exceptions.AddonManagerError as error:  # a hook that cannot be called: raised when it would be
             group.append(partial(_raise, error))
         return group
@@ -58,13 +60,15 @@ class Table:
     async def _trigger(self, groups: list[list[Callable[..., Any]]], args: list[Any]) -> None:
         for group in groups:
             try:
-                with safecall():
-                    for func in group:
-                        result = func(*args)
-                        if result is not None and inspect.isawaitable(result):
-                            await result
+                for func in group:
+                    result = func(*args)
+                    if result is not None and inspect.isawaitable(result):
+                        await result
             except exceptions.AddonHalt:
                 return
+            except Exception:  # as mitmproxy says it, which is asked only now: to stand ready for it costs
+                with safecall():
+                    raise
 
     async def handle_lifecycle(self, event: Hook) -> None:
         """As AddonManager.handle_lifecycle."""
@@ -85,6 +89,11 @@ def install(manager: AddonManager) -> None:
         setattr(manager, name, _forgetting(table, getattr(manager, name)))
     manager.trigger_event = table.trigger_event  # type: ignore[method-assign]
     manager.handle_lifecycle = table.handle_lifecycle  # type: ignore[method-assign]
+
+
+def _unless_idle(addon: MapLocal, func: Callable[..., Any], *args: Any) -> Any:
+    """It would write down every call's URL before it looks whether it has anything to map."""
+    return func(*args) if addon.replacements else None
 
 
 def _raise(error: Exception, *_: Any) -> None:

@@ -11,6 +11,8 @@
 * A stream that waits: where a response's stream callable has something in `held`, the hook `mesh_held` is awaited, and
   then the callable asked what else there is (with None), until it waits no longer. Nothing of this stream goes on
   meanwhile, its end neither; others do.
+* The types of what a request and an answer are made of are not looked up anew for each: that they are right is a matter
+  of mitmproxy's own code, and the look took a twentieth of its time.
 """
 
 from __future__ import annotations
@@ -84,6 +86,8 @@ def install(limit: Limit) -> None:
     handle_protocol_error.original = original  # type: ignore[attr-defined]
     HttpStream.handle_protocol_error = handle_protocol_error  # type: ignore[method-assign]
     HttpStream.check_body_size = check_body_size  # type: ignore[method-assign]
+    if hasattr(http.MessageData, "__post_init__"):  # python -O has none
+        http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
 def _resumed(stream: HttpStream) -> Commands:

@@ -26,7 +26,7 @@ class Plan:
     rounds: int = 5
     seconds: float = 1.5
     memory_calls: int = 20_000
-    memory_warmup: int = 2_000
+    memory_warmup: int = 6_000
 
 
 QUICK = Plan(rounds=1, seconds=0.3, memory_calls=500, memory_warmup=100)

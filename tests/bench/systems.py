@@ -32,6 +32,9 @@ def request(flow):
 
 LOCAL_RULES = {
     "mesh.yaml": "audit: {{content: full, text: raw}}\n",  # everything is stored, redaction or not
+    # Small, so that they are full before memory is measured: what grows then grows for ever.
+    "cache.yaml": "memory_bytes: 2000000\n",
+    "pii.yaml": "finder: {{memory_bytes: 1000000}}\n",
     "routes.yaml": "providers:\n  openai: {{base_url: 'http://127.0.0.1:{upstream}'}}\n",
 }
 

@@ -1,7 +1,7 @@
 """Loaded with `-s` before the stack: stages that fail as a call asks them to, and a record of every finish().
 
 A call's header `x-fault: guard:request:raise` says which stage fails in which hook, and how: raise, hang (request
-only) or cancel. `connection` and `health` know no call: they fail where MESH_TEST_FAULTS lists "stage:connection:host"
+only), wait (in a hook of the answer: for the file MESH_TEST_GATE, holding up all) or cancel. `connection` and `health` know no call: they fail where MESH_TEST_FAULTS lists "stage:connection:host"
 or "stage:health". Stages that do not exist yet are stood in for. The first stage to see finish() appends a line to the
 file MESH_TEST_FINISHED: id, traceparent, outcome.
 """
@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ SECRET = "the-words-of-a-caller-4711"
 FAULTS = os.environ.get("MESH_TEST_FAULTS", "").split(",")
 ANSWERING = ("response_start", "response", "finish", "stream", "needs_settling")
 FINISHED = os.environ.get("MESH_TEST_FINISHED", "")
+GATE = os.environ.get("MESH_TEST_GATE", "")
 
 
 def fault(x: Exchange, stage: str, hook: str) -> str:
@@ -98,12 +100,25 @@ def _answering(name: str, hook: str, original: Any) -> Any:
     def method(self: Stage, x: Exchange) -> Any:
         if hook == "finish" and name == RETURN[0]:
             _record(x)
-        fail(fault(x, name, hook))
+        how = fault(x, name, hook)
+        if how == "wait":
+            _wait_for(GATE)
+        else:
+            fail(how)
         if hook == "stream" and (fault(x, name, "event") or fault(x, name, "end")):
             return Unsteady(x, name)
         return original(self, x)
 
     return method
+
+
+def _wait_for(file: str) -> None:
+    """Hold everything up until that file is there; fail when it does not come."""
+    for _ in range(500):
+        if Path(file).exists():
+            return
+        time.sleep(0.01)
+    fail("raise")
 
 
 def _connecting(name: str, original: Any) -> Any:

@@ -41,7 +41,10 @@ def faulty(
         trust=authority.ca,
         local={"mesh.yaml": RULES, "egress.yaml": reachable(names)},
         scripts=FAULTY,
-        environ={"MESH_TEST_FAULTS": ",".join([*failing, "commit:connection:api.anthropic.com"])},
+        environ={
+            "MESH_TEST_FAULTS": ",".join([*failing, "commit:connection:api.anthropic.com"]),
+            "MESH_TEST_GATE": str(folder / "gate"),
+        },
     ).start()
     yield mesh
     mesh.stop()
@@ -301,3 +304,21 @@ def _endless() -> Script:
     """A stream that goes on until somebody ends it."""
     piece = b'data: {"id":"a","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"word "}}]}\n\n'
     return Script(pieces=[piece] * 20, hold=12)
+
+
+@pytest.mark.parametrize("kind", ["json", "stream", "refused"])
+def test_the_answer_leaves_before_stages_are_told_of_its_end(kind: str, faulty: Mesh, provider: Provider) -> None:
+    """What rows, metrics and events take, nobody waits for: here a stage ends only once the client has its answer."""
+    gate, before = faulty.data.parent / "gate", failures(faulty, "metrics")
+    gate.unlink(missing_ok=True)
+    fault = "metrics:finish:wait"
+    if kind == "refused":
+        way = faulty.way("gateway")
+        with way.client(httpx, [], asynchronous=False) as client:
+            answer = client.post(f"{way.base}/nowhere", content=b"{}", headers={"x-fault": fault})
+    else:
+        answer = call(faulty, fault, way="gateway", stream=kind == "stream")
+    gate.touch()
+    row = wait_for(lambda: faulty.exchange(answer.headers["x-mesh-id"]), "the row")
+    assert row["outcome"] == ("refused" if kind == "refused" else "answered")
+    assert failures(faulty, "metrics") == before

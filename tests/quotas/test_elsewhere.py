@@ -170,6 +170,25 @@ async def test_a_background_answer(house: House, told: int | None, left: int) ->
     assert all(left <= used < left + 30 and not held for _, _, used, held in await house.counts())
 
 
+async def test_another_process_sets_it_right(tmp_path: Path) -> None:
+    """Another worker, or the one after a restart, sees the answer fetched; whoever is next finds nothing to do."""
+    one, two = House(tmp_path), House(tmp_path)
+    for each in (one, two):
+        each.limit({**TOKENS, "limit": 20_000})
+    asked = {"model": "gpt-4o-mini", "input": "hi", "background": True, "max_output_tokens": 5_000}
+    x = await ask(one, "/v1/responses", asked, "openai_responses")
+    queued = {"id": "resp_1", "object": "response", "status": "queued", "output": [], "usage": None}
+    await answered(one, x, queued)
+    done = {**queued, "status": "completed", "usage": {"input_tokens": 10, "output_tokens": 500}}
+    await one.stage.stop()
+    for other in ("resp_2", "resp_1", "resp_1"):
+        x = await ask(two, f"/v1/responses/{other}", None, "openai_responses", "GET")
+        await answered(two, x, {**done, "id": other})
+    (count,) = await two.counts()
+    assert 510 <= count[2] < 540 and count[3] == 0  # GETs that say nothing of usage take a few tokens each
+    await two.stage.stop()
+
+
 async def test_what_images_use_is_charged(house: House) -> None:
     """OpenAI says it in `usage`; the dialect knows nothing else of them."""
     house.limit({**TOKENS, "limit": 20_000})

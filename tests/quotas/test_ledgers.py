@@ -181,3 +181,12 @@ async def test_many_at_once_let_through_what_fits(ledger: Ledger) -> None:
     seen = await asyncio.gather(*(ledger.reserve(f"c{number}", [want(500, 4, 6)], LEASE) for number in range(200)))
     assert sum(not each[0].over for each in seen) == 50
     assert await stands(ledger) == (0, 500)
+
+
+async def test_what_is_told_of_an_answer_is_told_once(ledger: Ledger) -> None:
+    """By its name; the last word holds; of what was not told there is nothing."""
+    assert await ledger.due("a") is None
+    await ledger.defer("a", "[1]")
+    await ledger.defer("a", '["\u00fc", 2]')
+    await ledger.defer("b", "[3]")
+    assert [await ledger.due(name) for name in ("a", "a", "b")] == ['["\u00fc", 2]', None, "[3]"]

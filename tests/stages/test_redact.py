@@ -466,6 +466,17 @@ async def test_too_large(stage: Redact) -> None:
     assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions?" + "&".join(f"p{n}={ANN}" for n in range(120)), "/a" * 120])
+async def test_a_url_of_too_many_parts(stage: Redact, path: str) -> None:
+    """A URL that nobody means to send is the client's fault: 414, in every mode, and nothing of the call is stored."""
+    x = exchange("openai_chat", chat(ANN), rules_=rules(Mode.OBSERVE))
+    x.path = path
+    await stage.request(x)
+    assert x.refusal and (x.refusal.status, x.refusal.rule_id) == (414, "pii.url")
+    assert ANN not in x.refusal.reason
+    assert x.notes[STORED_TEXTS].get(x.call.texts[0].path, ANN) == WITHHELD
+
+
 async def test_stored_answer(stage: Redact) -> None:
     """What is stored of an answer has neither the caller's values, sent in clear, nor any others."""
     x = exchange("openai_chat", chat(f"{ANN}, my name is Ann"), rules_=rules(Mode.OBSERVE))

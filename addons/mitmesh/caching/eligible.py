@@ -110,12 +110,17 @@ def refers_elsewhere(doc: Any) -> bool:
     """Does the request name something that is fetched from elsewhere, or ask for citations?"""
     todo = [doc]
     for node in todo:
-        if type(node) is dict:
-            if not _FETCHED.isdisjoint(node) and any(_fetched(name, node[name]) for name in _FETCHED & node.keys()):
-                return True
-            todo += [value for value in node.values() if type(value) is dict or type(value) is list]
-        elif type(node) is list:
-            todo += [value for value in node if type(value) is dict or type(value) is list]
+        named = type(node) is dict
+        if (
+            named
+            and not _FETCHED.isdisjoint(node)
+            and any(_fetched(name, node[name]) for name in _FETCHED & node.keys())
+        ):
+            return True
+        for value in node.values() if named else node:
+            kind = type(value)
+            if kind is dict or kind is list:
+                todo.append(value)
     return False
 
 

@@ -118,18 +118,16 @@ def _ordered(value: Any) -> Any:
 
 def last_turn(doc: Mapping[str, Any], texts: list[Text]) -> Text | None:
     """The user's last turn: one text of the user's and no other, in what stands last in the conversation."""
-    spoken = [text for text in texts if text.path[0] in _LISTS]
-    if not spoken:
+    spoken = (text for text in reversed(texts) if text.path[0] in _LISTS)  # in the order of the conversation, backwards
+    last = next(spoken, None)
+    said = doc.get(str(last.path[0])) if last else None
+    if last is None or not isinstance(said, (str, list)) or last.provenance is not Provenance.USER:
         return None
-    name = spoken[-1].path[0]
-    said = doc.get(str(name))
+    before = next(spoken, None)
     if isinstance(said, str):
-        own = spoken
-    elif isinstance(said, list):
-        own = [text for text in spoken if text.path[:2] == (name, len(said) - 1)]
-    else:
-        return None
-    return own[0] if len(own) == 1 and own[0].provenance is Provenance.USER else None
+        return last if before is None else None
+    element = (last.path[0], len(said) - 1)
+    return last if last.path[:2] == element and (before is None or before.path[:2] != element) else None
 
 
 def _with(doc: Any, path: tuple[str | int, ...], value: Any) -> Any:

@@ -48,20 +48,21 @@ class Books:
         """Ask for a call, or for more of it. Raises LedgerAway. Whoever is cancelled here has to `settle` all the same:
         the ledger may have done it."""
         self.begin()
-        task = self._running[call] = asyncio.ensure_future(self.ledger.reserve(call, wants, self.lease))
+        asked = self.ledger.reserve(call, wants, self.lease)
+        task = self._running[call] = asyncio.ensure_future(asked)
         task.add_done_callback(self._note)
-        standings = await asyncio.shield(task)
+        standings = await (task if task is asked else asyncio.shield(task))
         self._lapsed.discard(call)
         return standings
 
     def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """End a call, in the background: `spent` by key, what is not in it is given back."""
-        self._keep(self._settle(call, self._running.pop(call, None), spent))
+        self.keep(self._settle(call, self._running.pop(call, None), spent))
 
     def correct(self, call: str, wants: Sequence[Want], by: Mapping[str, int]) -> None:
         """Change what is used, in the background: `wants` of nothing say in which windows, `by` how much by key (it
         may be negative). `call` is a name of its own."""
-        self._keep(self._correct(call, wants, by))
+        self.keep(self._correct(call, wants, by))
 
     def lapsed(self, call: str) -> bool:
         """Did this call lose what it held, because nothing was heard of us for too long?"""
@@ -138,7 +139,8 @@ class Books:
             log.warning("quota: the ledger cannot be asked (%s); calls under a limit are refused until it can", away)
         self.problem = str(away)
 
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
+    def keep(self, work: Coroutine[None, None, None]) -> None:
+        """Have it done in the background, before `stop` is over."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

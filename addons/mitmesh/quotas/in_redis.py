@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from mitmesh.quotas.ledger import Count, Grant, Key, LedgerAway, Standing, Want
+from mitmesh.quotas.ledger import DEFERRED, Count, Grant, Key, LedgerAway, Standing, Want
 
 PREFIX = "{mitmesh}:quota:"
 """Every key begins with it; the braces keep them on one node of a cluster."""
@@ -77,6 +77,15 @@ class RedisLedger:
     async def revoke(self, grant: str) -> bool:
         """See Ledger."""
         return bool(await self._run("revoke", grant=grant))
+
+    async def defer(self, answer: str, told: str) -> None:
+        """See Ledger."""
+        await self._run("defer", answer=answer, told=told, seconds=DEFERRED)
+
+    async def due(self, answer: str) -> str | None:
+        """See Ledger."""
+        told: bytes | None = await self._run("due", answer=answer)
+        return told.decode() if told else None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mitmesh.quotas.ledger import ALL, Count, Grant, Key, LedgerAway, Standing, Want, refused
+from mitmesh.quotas.ledger import ALL, DEFERRED, Count, Grant, Key, LedgerAway, Standing, Want, refused
 from mitmesh.quotas.thread import Worker
 from mitmesh.store.database import connect, migrate, transaction
 from mitmesh.store.keys import locked, make_folder
@@ -20,11 +20,11 @@ BUSY_MS = 2_000
 FORGET = 86_400
 """Seconds after which a call whose lease ended is forgotten; until then it can still be settled."""
 _REAP = "SELECT id FROM calls WHERE lapsed = 0 AND lease < ? LIMIT 100"
-_COUNTED = """SELECT COALESCE(SUM(used), 0), COALESCE(SUM(reserved), 0) FROM counts
-    WHERE key = ? AND slot BETWEEN ? AND ?"""
+_STANDING = """SELECT COALESCE(SUM(used), 0), COALESCE(SUM(reserved), 0),
+    (SELECT COALESCE(SUM(amount), 0) FROM grants WHERE limit_id = ? AND subject IN (?, ?) AND expires > ?)
+    FROM counts WHERE key = ? AND slot BETWEEN ? AND ?"""
 _SLOTS = """SELECT slot, used + reserved FROM counts
     WHERE key = ? AND slot BETWEEN ? AND ? AND used + reserved > 0 ORDER BY slot"""
-_GRANTED = "SELECT COALESCE(SUM(amount), 0) FROM grants WHERE limit_id = ? AND subject IN (?, ?) AND expires > ?"
 _COUNT = """INSERT INTO counts (key, slot, used, reserved, expires) VALUES (?, ?, 0, ?, ?)
     ON CONFLICT (key, slot) DO UPDATE SET reserved = reserved + excluded.reserved"""
 _HOLD = """INSERT INTO holds (call, key, slot, sunk, rest, charged) VALUES (?, ?, ?, ?, ?, 0)
@@ -40,11 +40,13 @@ class SqliteLedger:
         self._path, self._clock = data / FILE, clock
         self._conn: sqlite3.Connection | None = None
         self._inode: int | None = None
+        self._reaped = -1
+        """The second in which it was last looked for leases that have ended."""
         self._worker = Worker("mesh-quota")
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> asyncio.Future[list[Standing]]:
         """See Ledger. Begun when it returns, and done whoever waits: a task around it would cost as much again."""
-        return self._run(lambda conn, now: _reserve(conn, now, call, wants, lease))
+        return self._run(lambda conn, now: self._reserve(conn, now, call, wants, lease))
 
     async def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """See Ledger."""
@@ -73,10 +75,30 @@ class SqliteLedger:
         sql = "DELETE FROM grants WHERE id = ?"
         return await self._run(lambda conn, now: conn.execute(sql, (grant,)).rowcount > 0)
 
+    async def defer(self, answer: str, told: str) -> None:
+        """See Ledger."""
+        sql = "INSERT OR REPLACE INTO deferred (answer, told, expires) VALUES (?, ?, ?)"
+        await self._run(lambda conn, now: conn.execute(sql, (answer, told, now + DEFERRED)))
+
+    async def due(self, answer: str) -> str | None:
+        """See Ledger."""
+        sql = "DELETE FROM deferred WHERE answer = ? RETURNING told"
+        row = await self._run(lambda conn, now: conn.execute(sql, (answer,)).fetchone())
+        return row[0] if row else None
+
     async def close(self) -> None:
         """Let go of file and thread, when what was asked before is done."""
         await self._worker.run(self._let_go)
         self._worker.end()
+
+    def _reserve(
+        self, conn: sqlite3.Connection, now: int, call: str, wants: Sequence[Want], lease: int
+    ) -> list[Standing]:
+        if now != self._reaped:  # leases are in whole seconds: none ends within one
+            _reap(conn, now)
+        standings = _reserve(conn, now, call, wants, lease)
+        self._reaped = now  # not before all is done, for what fails is undone
+        return standings
 
     def _run[T](self, work: Callable[[sqlite3.Connection, int], T]) -> asyncio.Future[T]:
         return self._worker.run(lambda: self._transact(work))
@@ -122,19 +144,19 @@ class SqliteLedger:
 
 
 def _reserve(conn: sqlite3.Connection, now: int, call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
-    _reap(conn, now)
     standings = [_standing(conn, now, want) for want in wants]
     if not refused(wants, standings):
         conn.execute(_CALL, (call, now + lease, now + lease))
-        for want in wants:
-            conn.execute(_COUNT, (want.key.text, want.slot, want.sunk + want.rest, want.expires))
-            conn.execute(_HOLD, (call, want.key.text, want.slot, want.sunk, want.rest))
+        keyed = [(want.key.text, want) for want in wants]
+        conn.executemany(_COUNT, [(key, want.slot, want.sunk + want.rest, want.expires) for key, want in keyed])
+        conn.executemany(_HOLD, [(call, key, want.slot, want.sunk, want.rest) for key, want in keyed])
     return standings
 
 
 def _standing(conn: sqlite3.Connection, now: int, want: Want) -> Standing:
-    used, reserved = conn.execute(_COUNTED, (want.key.text, want.first, want.last)).fetchone()
-    (granted,) = conn.execute(_GRANTED, (want.key.limit, want.key.subject, ALL, now)).fetchone()
+    key = want.key
+    asked = (key.limit, key.subject, ALL, now, key.text, want.first, want.last)
+    used, reserved, granted = conn.execute(_STANDING, asked).fetchone()
     beyond = used + reserved + want.sunk + want.rest - want.most - granted
     leaves = _leaves(conn, want, beyond) if beyond > 0 and want.first < want.last else None
     return Standing(used, reserved, granted, beyond > 0, leaves)
@@ -176,6 +198,7 @@ def _beat(conn: sqlite3.Connection, now: int, calls: Sequence[str], lease: int) 
     _reap(conn, now)
     conn.execute("DELETE FROM counts WHERE expires < ?", (now,))
     conn.execute("DELETE FROM grants WHERE expires < ?", (now - FORGET,))
+    conn.execute("DELETE FROM deferred WHERE expires < ?", (now,))
     forgotten = "SELECT id FROM calls WHERE lapsed = 1 AND lease < ?"
     conn.execute(f"DELETE FROM holds WHERE call IN ({forgotten})", (now - FORGET,))
     conn.execute("DELETE FROM calls WHERE lapsed = 1 AND lease < ?", (now - FORGET,))

@@ -1,60 +1,70 @@
-"""What was charged in advance for answers that are made later, until their real usage is seen."""
+"""What was charged in advance for answers that are made later, until somebody fetches them with their real usage.
+
+The ledger keeps it, so that any worker that sees the answer sets the count right, after a restart too.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from mitmesh.quotas import plan
-from mitmesh.quotas.ledger import Want
-from mitmesh.quotas.streams import Held
+from mitmesh.quotas.ledger import Key, LedgerAway, Want
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
     from mitmesh.quotas.books import Books
+    from mitmesh.quotas.streams import Held
 
-REMEMBERED = 10_000
-"""Answers that are waited for, the latest; what was charged for others stays."""
-
-
-@dataclass(slots=True, frozen=True)
-class _Due:
-    books: Books
-    held: Held
-    wants: Sequence[Want]
-    charged: Mapping[str, int]
+_PLACE = ("slot", "first", "last", "expires")
 
 
-class Later:
-    """Answers that are waited for, by their id at the provider."""
+def wait(x: Exchange, held: Held) -> None:
+    """A background call was settled as reserved: remember what for, in the background. Where the ledger is away, what
+    was charged stays."""
+    if x.answer is None or not x.answer.id or x.times.sent is None:
+        return
+    charged = plan.spent(x, held.found, held.need, held.tariff)
+    told = [
+        {"key": want.key.text, "unit": match.unit, "charged": charged[want.key.text]}
+        | {name: getattr(want, name) for name in _PLACE}
+        for match, want in zip(held.found, held.asked, strict=True)
+        if match.measures and charged.get(want.key.text)
+    ]
+    if told:
+        held.books.keep(_defer(held.books, _name(x.provider, x.answer.id), json.dumps(told)))
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
-        self._most = remembered
-        self._due: OrderedDict[tuple[str, str], _Due] = OrderedDict()
 
-    def wait(self, x: Exchange, held: Held) -> None:
-        """A background call was settled as reserved: remember what for."""
-        if x.answer is None or not x.answer.id or x.times.sent is None:
-            return
-        charged = plan.spent(x, held.found, held.need, held.tariff)
-        wants = [replace(want, sunk=0, rest=0, binding=False) for want in held.asked if charged.get(want.key.text)]
-        self._due[x.provider, x.answer.id] = _Due(held.books, held, wants, charged)
-        while len(self._due) > self._most:
-            self._due.popitem(last=False)
+def see(x: Exchange, books: Books) -> None:
+    """An answer was fetched: where it is one that is waited for, and says what it used, set the count right, in the
+    background."""
+    if x.answer and x.answer.id and x.usage and not x.usage.estimated:
+        used = {"tokens": x.usage.total, "dollars": x.cost}
+        books.keep(_correct(books, f"{x.id}:later", _name(x.provider, x.answer.id), used))
 
-    def see(self, x: Exchange) -> None:
-        """An answer was fetched: where it is one that is waited for, and says what it used, set the count right."""
-        if x.answer is None or not x.answer.id or not x.usage or x.usage.estimated:
-            return
-        due = self._due.pop((x.provider, x.answer.id), None)
-        if due is None:
-            return
-        used = plan.spent(x, due.held.found, due.held.need, due.held.tariff)
-        by = {
-            match.key.text: used.get(match.key.text, 0) - due.charged.get(match.key.text, 0)
-            for match in due.held.found
-            if match.measures
-        }
-        due.books.correct(f"{x.id}:later", due.wants, by)
+
+def _name(provider: str, answer: str) -> str:
+    return sha256(f"{provider}\0{answer}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+async def _defer(books: Books, name: str, told: str) -> None:
+    try:
+        await books.ledger.defer(name, told)
+    except LedgerAway:
+        books.lost += 1
+
+
+async def _correct(books: Books, call: str, name: str, used: dict[str, int | None]) -> None:
+    try:
+        told = await books.ledger.due(name)
+    except LedgerAway:
+        return  # it is set right when the answer is fetched again
+    wants, by = [], {}
+    for each in json.loads(told) if told else ():
+        if (amount := used[each["unit"]]) is not None:
+            slot, first, last, expires = (each[name] for name in _PLACE)
+            wants.append(Want(Key.of(each["key"]), slot, first, last, expires, 0, 0, 0, binding=False))
+            by[each["key"]] = amount - each["charged"]
+    if wants:
+        books.correct(call, wants, by)

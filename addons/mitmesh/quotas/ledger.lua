@@ -6,6 +6,7 @@
 --   <prefix>calls      sorted set: running calls by the end of their lease
 --   <prefix>lapsed     sorted set: calls whose lease has ended, by when
 --   <prefix>g:<limit>  hash: grants as JSON, by id
+--   <prefix>d:<answer> what was charged for an answer that is made later, as JSON
 --   <prefix>gone       sorted set: keys of counts by when they may be forgotten (the names, for `counts`)
 local prefix, op = KEYS[1], ARGV[1]
 local asked = cjson.decode(ARGV[2])
@@ -132,6 +133,14 @@ function ops.settle()
   redis.call('DEL', prefix .. 'h:' .. asked.call)
   redis.call('ZREM', prefix .. 'calls', asked.call)
   redis.call('ZREM', prefix .. 'lapsed', asked.call)
+end
+
+function ops.defer()
+  redis.call('SET', prefix .. 'd:' .. asked.answer, asked.told, 'EX', asked.seconds)
+end
+
+function ops.due()
+  return redis.call('GETDEL', prefix .. 'd:' .. asked.answer)
 end
 
 function ops.beat()

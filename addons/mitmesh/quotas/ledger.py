@@ -9,6 +9,9 @@ from typing import Protocol
 ALL = "*"
 """In a grant's place of a subject: each of the limit's subjects gets it."""
 
+DEFERRED = 7 * 86_400
+"""Seconds for which it is remembered what an answer that is made later was charged."""
+
 
 class LedgerAway(Exception):
     """The ledger cannot be asked now; the message says why. Nothing may pass on its account."""
@@ -93,7 +96,9 @@ class Ledger(Protocol):
 
     def reserve(self, call: str, wants: Sequence[Want], lease: int) -> Awaitable[list[Standing]]:
         """Take all of it, or, where a binding one does not fit, nothing. A call that holds something already gets it
-        on top. The standings are in the order of `wants`; it was refused if any binding one is `over`."""
+        on top. The standings are in the order of `wants`; it was refused if any binding one is `over`.
+
+        Where it returns a future, that is done before what is asked next, even if nobody waits for it any more."""
 
     async def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """End a call's reservations: what it spent, by the key's text, is used, what is not named is given back."""
@@ -112,6 +117,12 @@ class Ledger(Protocol):
 
     async def revoke(self, grant: str) -> bool:
         """End a grant; False where there is none of that id."""
+
+    async def defer(self, answer: str, told: str) -> None:
+        """Keep for DEFERRED what is told of an answer that is made later, by a name for it."""
+
+    async def due(self, answer: str) -> str | None:
+        """What was told of it, once; None where nothing was."""
 
     async def close(self) -> None:
         """Let go of files and connections."""

@@ -15,7 +15,7 @@ from mitmesh.globs import glob
 from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
 from mitmesh.quotas.windows import NEVER, Window, window
-from mitmesh.rules.quotas import DIMENSIONS, Limit
+from mitmesh.rules.quotas import Limit
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
@@ -98,10 +98,7 @@ def _counts(limit: Limit, x: Exchange) -> bool:
 def _subject(limit: Limit, x: Exchange, tariff: Tariff | None) -> str | None:
     """Whose count it is, as `team=red,user=ann`; None where the limit is not about this call."""
     parts = []
-    for name in DIMENSIONS:
-        wanted = getattr(limit, name)
-        if wanted is None:
-            continue
+    for name, wanted in limit.about:
         value = _value(name, x)
         if wanted == EACH:
             # A model's name is the caller's to choose: only those of the price list have counts of their own.

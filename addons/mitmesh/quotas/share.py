@@ -120,6 +120,14 @@ class SharingLedger:
         """See Ledger."""
         return await self._inner.revoke(grant)
 
+    async def defer(self, answer: str, told: str) -> None:
+        """See Ledger."""
+        await self._inner.defer(answer, told)
+
+    async def due(self, answer: str) -> str | None:
+        """See Ledger."""
+        return await self._inner.due(answer)
+
     async def close(self) -> None:
         """Give the shares back, and close."""
         try:

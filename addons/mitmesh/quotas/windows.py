@@ -44,6 +44,7 @@ def window(limit: Limit, now: float) -> Window:
     return _calendar(limit.per or "total", int(now) // 60)
 
 
+@lru_cache(maxsize=64)
 def _rolling(length: int, now: int) -> Window:
     step = max(1, length // SLOTS)
     slot = now - now % step

@@ -20,7 +20,7 @@ _WORDS = frozenset({
 })  # fmt: skip
 """Segments that APIs have: no rule of an operator for a word may take them out."""
 _PLUS = re.compile(r"\+(?!\d{7})|(?<=[^=])\+")
-_MOST = 100
+MOST = 100
 """Parameters, or segments, that are read; a URL with more is refused, for nobody means to send that."""
 _ENCODED = 3
 """How often a text may be encoded: `%2540` is an `@` too."""
@@ -36,7 +36,7 @@ def said(path: str) -> list[Text]:
     for the n-th parameter. Raises TooManyParameters."""
     route, _, query = path.partition("?")
     segments, fields = route.split("/"), query.split("&") if query else []
-    if max(len(fields), len(segments)) > _MOST:
+    if max(len(fields), len(segments)) > MOST:
         raise TooManyParameters
     texts = [
         Text(("/", n), Provenance.METADATA, _plain(segment))

@@ -11,8 +11,11 @@ from collections.abc import Iterable
 
 UNICODE = r"\\{1,16}u(?![dD][89a-fA-F])[0-9a-fA-F]{4}"
 """A character by its number, however many strings of JSON it lies in."""
-_STEP = re.compile(rf"(?P<number>{UNICODE})|\\\\|\\(?P<plain>[nrt\"])")
+_STEP = re.compile(r"\\(?:(?P<number>\\{0,15}u(?![dD][89a-fA-F])[0-9a-fA-F]{4})|\\|(?P<plain>[nrt\"]))")
+"""A character by its number (UNICODE but for its first sign), an escaped backslash, another escape. The first sign is
+one and the same: so a text without any is passed over in a thousandth of the time."""
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", '"': '"'}
+_OTHER = re.compile(r"\\[nrt\"]")
 _MEMBER = re.compile(r"""["']\s{1,4}:""")
 
 
@@ -23,8 +26,9 @@ def is_escaped(text: str) -> bool:
         return False
     if "\\u" in text:
         return True
-    plain = "\\n" in text or "\\t" in text or "\\r" in text or '\\"' in text
-    return plain and ('":' in text or "':" in text or _MEMBER.search(text) is not None)
+    if not _OTHER.search(text):
+        return False
+    return '":' in text or "':" in text or _MEMBER.search(text) is not None
 
 
 def char(escape: str) -> str:

@@ -19,6 +19,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9_$]{1,32}(?:[-./:][A-Za-z0-9_$]{1,32}){0,2}")
 """Names as APIs and schemas have them. Those with letters alone are told by str.isidentifier, which is faster."""
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_$./:-]{6,}")
 """Values that can be part of a name which looks like a field's."""
+_COMMON = frozenset({
+    "role", "content", "type", "text", "name", "id", "input", "parts", "tool_calls", "tool_call_id", "tool_use_id",
+    "function", "arguments", "cache_control", "description", "parameters", "properties", "required", "items",
+})  # fmt: skip
+"""The names that most members have; told in one look, without a look at each."""
 _SHORT_NAME = 40
 _SHORT_NUMBER = 10**6
 _LONGEST_NUMBER = 10**20
@@ -49,23 +54,28 @@ def members(doc: Any, telling: Callable[[str], Any] | None = None) -> list[Text]
     while todo:
         path, node = todo.pop()
         below: list[tuple[Path, Any]] = []
+        steps: Iterable[tuple[str | int, Any]]
         if type(node) is dict:
-            found += [
-                Text((*path, key), Provenance.METADATA, key)
-                for key in node
-                if (not _usual(key) and _odd(key)) or (telling and telling(key))
-            ]
-            steps: Iterable[tuple[str | int, Any]] = node.items()
+            steps = node.items()
+            if telling or not node.keys() <= _COMMON:
+                found += [
+                    Text((*path, key), Provenance.METADATA, key)
+                    for key in node
+                    if (not _usual(key) and _odd(key)) or (telling and telling(key))
+                ]
         else:
             steps = enumerate(node) if type(node) is list else ()
         for step, value in steps:
             kind = type(value)
+            if kind is str:  # most of them
+                continue
             if kind is dict or kind is list:
                 below.append(((*path, step), value))
             elif (kind is int or (kind is float and value.is_integer())) and not -_SHORT_NUMBER < value < _SHORT_NUMBER:
                 found.append(Text((*path, step), Provenance.METADATA, _digits(value), is_json=True))
-        below.reverse()
-        todo += below
+        if below:
+            below.reverse()
+            todo += below
     return found
 
 

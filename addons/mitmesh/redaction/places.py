@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from math import isqrt
 
+import re2
+
 from mitmesh.redaction.disguise import UNSPACED
 from mitmesh.redaction.escapes import EscapedText
 
@@ -16,12 +18,16 @@ _UNSPACED = re.compile(f"[{UNSPACED}]")
 _SIZES = (12, 8, 6, 4, 3, 2)
 """Of the pieces by which many values are looked for together, in characters; SHORTEST is two of the last less one."""
 _USUAL = 6
+_ALONE = 4
+"""Forms that are looked for one by one at once."""
 _LONG = 12
 """Characters; a shorter value is looked for as whole words only."""
 
 
 def _forms(value: str) -> Iterable[str]:
     """The value, and how JSON within a text, and JSON within that, says it where that is different."""
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return (value,)
     once = json.dumps(value, ensure_ascii=False)[1:-1]
     if once == value:
         return (value,)
@@ -48,11 +54,26 @@ def places(text: str, values: Iterable[str], few: int = 64) -> Iterator[tuple[in
 
 
 def _one_by_one(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:
+    if len(forms) > _ALONE and not _any(text, forms):
+        return
     for form, value in forms:
         at = text.find(form)
         while at >= 0:
             yield at, form, value
             at = text.find(form, at + 1)
+
+
+def _any(text: str, forms: list[tuple[str, str]]) -> bool:
+    """Does any of them stand in the text? One look at it for all of them: most values stand only where they were
+    found."""
+    options = re2.Options()
+    options.never_capture, options.log_errors = True, False
+    found = re2.compile(b"|".join(re2.escape(_bytes(form)) for form, _ in forms), options)
+    return found.search(_bytes(text)) is not None
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _together(text: str, forms: list[tuple[str, str]]) -> Iterator[tuple[int, str, str]]:

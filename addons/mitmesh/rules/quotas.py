@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -69,7 +70,13 @@ class Limit(_Model):
     )
     output_cap: int | None = Field(default=None, ge=1, le=2**31 - 1, description="As the file's, for these calls.")
 
-    @property
+    @cached_property
+    def about(self) -> tuple[tuple[str, str], ...]:
+        """What it is about: the dimensions it names, each with the name it wants, or `each`."""
+        named = ((name, getattr(self, name)) for name in DIMENSIONS)
+        return tuple((name, wanted) for name, wanted in named if wanted is not None)
+
+    @cached_property
     def amount(self) -> int:
         """The limit in its smallest unit: micro-dollars, else as it is. Exact."""
         whole, _, part = self.limit.partition(".")

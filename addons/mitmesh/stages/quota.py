@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mitmesh.caching.prompt_cache import may_set
 from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
-from mitmesh.quotas import elsewhere, plan, words
+from mitmesh.quotas import elsewhere, later, plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
-from mitmesh.quotas.later import Later
 from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch
 from mitmesh.quotas.plan import Match, Need
@@ -46,7 +45,7 @@ class Quota(Stage):
         self._books: Books | None = None
         self._source: tuple[Any, ...] | None = None
         self._retired: list[Books] = []
-        self._prompts, self._loops, self._later = Prompts(), Watch(), Later()
+        self._prompts, self._loops = Prompts(), Watch()
         self._limits: Sequence[Limit] = ()
 
     def configure(self, rules: Rules) -> None:
@@ -113,9 +112,9 @@ class Quota(Stage):
         if held:
             held.settle(x)
             if elsewhere.is_background(x):
-                self._later.wait(x, held)
-        if x.operation is Operation.OTHER:
-            self._later.see(x)
+                later.wait(x, held)
+        if x.operation is Operation.OTHER and self._books and self._limits:
+            later.see(x, self._books)
 
     def health(self) -> dict[str, Any]:
         """How many limits there are, and why they cannot be counted."""
@@ -223,13 +222,14 @@ class Quota(Stage):
 
     def _judge(self, x: Exchange, held: Held, fits: bool) -> None:
         """Record what each limit says; the fullest one is named first, and its percentage told on the answer."""
-        said = sorted(zip(held.found, held.standings, strict=True), key=_fullness, reverse=True)
+        full = [(words.percent(*pair), *pair) for pair in zip(held.found, held.standings, strict=True)]
+        full.sort(key=_first, reverse=True)
         asked = {want.key: want.sunk + want.rest for want in held.asked}
-        x.answer_headers["x-mesh-quota-pct"] = f"{words.percent(*said[0])}%"
-        for match, standing in said:
+        x.answer_headers["x-mesh-quota-pct"] = f"{full[0][0]}%"
+        for percent, match, standing in full:
             if standing.over and (match.mode is Mode.OBSERVE or not fits):
                 self._refuse(x, match, standing, asked[match.key])
-            elif fits and words.percent(match, standing) >= match.limit.warn_at:
+            elif fits and percent >= match.limit.warn_at:
                 warning = words.warning(match, standing)
                 x.decide(self.name, Action.WARN, match.limit.id, warning, mode=match.mode)
                 x.answer_headers.setdefault("x-mesh-quota-warn", warning)
@@ -263,10 +263,10 @@ def _binding(found: list[Match] | Any) -> bool:
     return any(match.mode is Mode.ENFORCE and match.measures for match in found)
 
 
-def _fullness(pair: tuple[Match, Standing]) -> tuple[bool, int, int]:
+def _first(full: tuple[int, Match, Standing]) -> tuple[bool, int, int]:
     """Who is named first: one that refuses, then the fullest, then the one that takes longest to begin anew."""
-    match, standing = pair
-    return match.mode is Mode.ENFORCE and standing.over, words.percent(match, standing), match.window.resets
+    percent, match, standing = full
+    return match.mode is Mode.ENFORCE and standing.over, percent, match.window.resets
 
 
 def _wait(match: Match, standing: Standing, asked: int, now: float) -> tuple[int | None, int]:

@@ -118,7 +118,12 @@ class Redact(Stage):
         known, names = await self._known(x, refers, caller)
         doc = x.body.doc if x.body else None
         texts, odd = woven(x.call.texts, members(doc, self._terms))
-        beside = [*address.said(x.path), *claims]
+        try:
+            beside = [*address.said(x.path), *claims]
+        except address.TooManyParameters:
+            said = f"The URL has more than {address.MOST} segments or parameters: send fewer, or say it in the body."
+            x.refuse(self.name, "pii.url", said, mode=Mode.ENFORCE, status=414, type="too_large")
+            return
         own, every = frozenset(range(len(texts))) - odd, [*texts, *beside]
         try:
             redaction, large = await self._redaction(x, every, odd, names)

@@ -268,6 +268,14 @@ def ledger(db: Database) -> None:
     )
 
 
+@quota(name="002_deferred")
+def deferred(db: Database) -> None:
+    """What was charged for answers that are made later, as JSON, by a hash of their id; until when it is kept."""
+    db.execute(
+        "create table deferred (answer text primary key, told text not null, expires integer not null) without rowid"
+    )
+
+
 keys = Migrations("mitmesh.keys")
 
 
