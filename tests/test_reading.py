@@ -79,6 +79,18 @@ def test_refused(raw: bytes, encoding: str, status: int, rule: str) -> None:
     assert (caught.value.status, caught.value.rule) == (status, rule)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "br", "zstd", "deflate", "x-gzip", "gzip, gzip", "compress", "utf-8", "none", "aws-chunked"]
+)
+def test_a_false_encoding(dialect: str, encoding: str) -> None:
+    """Plain JSON under an encoding that it has not, or that nobody knows, is refused whatever the rules say of what is
+    not read, on every path: a provider that ignores the header would read what nobody searched."""
+    with pytest.raises(Unreadable) as caught:
+        reading(json.dumps({"a": "ann@example.com"}).encode(), dialect, content_encoding=encoding)
+    assert caught.value.always and caught.value.status in (400, 415)
+
+
 @pytest.mark.parametrize("dialect", NATIVE)
 def test_a_null_is_not_no_body(dialect: str) -> None:
     """`null` is refused by every dialect, though each takes a request without a body in its own way."""

@@ -201,6 +201,21 @@ class Tap:
                 out.append(tail)
         return out
 
+    def lost(self) -> list[bytes]:
+        """The provider broke off: what was held back, as at an end in order, but for what a stage has not decided on.
+        Never raises."""
+        if self._ended or self.malformed or not self._edits or self.held is not None:
+            return []
+        try:
+            self._waiting.extend(self._framer.flush())
+            out = self._passed(ends=False)
+            return out if self.held is not None else out + self._held_back()
+        except StageFailed as failed:
+            return self._end(f"{failed}.failed", f"The {failed} stage failed, so the answer was ended.")
+        except Exception as error:  # noqa: BLE001 # as above
+            self._guard.note("engine", "stream", error)
+            return []
+
     def _sliced(self, plain: bytes) -> list[Event]:
         events: list[Event] = []
         for start in range(0, len(plain), SLICE):

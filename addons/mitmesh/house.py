@@ -74,12 +74,13 @@ class House:
         """What /health says: the phase, the rules, and each stage's own words. Ready only when governed."""
         stages = {stage.name: self.guard.health(stage) for stage in self.stages}
         problems = [f"{name}: {said['problem']}" for name, said in stages.items() if "problem" in said]
+        warnings = [f"{name}: {said['warning']}" for name, said in stages.items() if "warning" in said]
         ready = self.phase is Phase.READY and not problems
         return {
             "status": self.phase if ready or self.phase is not Phase.READY else "not ready",
             "policy_version": self.rules.version,
             "problems": problems,
-            "warnings": [self.problem] if self.problem else [],
+            "warnings": [self.problem, *warnings] if self.problem else warnings,
             "failures": dict(self.guard.failures),
             "stages": stages,
         }

@@ -4,7 +4,7 @@
   none yet, the client gets that. So an unreachable provider is a 502 in the call's own dialect, with the exchange's id.
   Where one of ours has begun (the rest of the provider's was cut off), it is ended in order, so that HTTP/2 clients
   take it for whole.
-* On whose side a flow failed.
+* On whose side a flow failed. Of a stream that the provider broke off, the client gets what was held back (`lost`).
 * A hard limit of buffered bodies that holds for governed calls only. `body_size_limit` would also end the downloads of
   hosts that are none of ours, judges a stream by its Content-Length, and cannot be told apart by flow.
 * No socket before ours: in the plain form mitmproxy has begun to open *:8080 when it loads the first script.
@@ -65,6 +65,8 @@ def install(limit: Limit) -> None:
 
     def handle_protocol_error(self: HttpStream, event: Any) -> Commands:
         self.flow.metadata[CLIENT_SIDE] = isinstance(event, events.RequestProtocolError)
+        if isinstance(event, events.ResponseProtocolError):
+            yield from _rest(self)
         return (yield from _answered(self, original(self, event)))
 
     def check_body_size(self: HttpStream, request: bool) -> Commands:
@@ -88,6 +90,14 @@ def install(limit: Limit) -> None:
     HttpStream.check_body_size = check_body_size  # type: ignore[method-assign]
     if hasattr(http.MessageData, "__post_init__"):  # python -O has none
         http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
+
+
+def _rest(stream: HttpStream) -> Commands:
+    """What a stream callable has held back of an answer that its provider broke off."""
+    lost = getattr(stream.flow.response and stream.flow.response.stream, "lost", None)
+    if lost and stream.server_state == stream.state_stream_response_body:
+        for chunk in filter(None, lost()):
+            yield SendHttp(events.ResponseData(stream.stream_id, chunk), stream.context.client)
 
 
 def _resumed(stream: HttpStream) -> Commands:

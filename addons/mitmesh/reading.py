@@ -85,11 +85,12 @@ def _decompressed(raw: bytes, encoding: str, limit: int) -> bytes:
         return decompress(raw, encoding, limit)
     except TooLarge:
         raise too_large(limit) from None
-    except UnknownEncoding:
+    except UnknownEncoding:  # on every path: who reads the body all the same would read what nobody searched
         reason = "Its Content-Encoding is not known; send it as identity, gzip, deflate, br or zstd."
-        raise Unreadable(415, "body.unknown_encoding", reason) from None
+        raise Unreadable(415, "body.unknown_encoding", reason, always=True) from None
     except BadCompression:
-        raise Unreadable(400, "body.bad_compression", "The body does not decompress.") from None
+        reason = "The body does not decompress: it is not what its Content-Encoding says."
+        raise Unreadable(400, "body.bad_compression", reason, always=True) from None
 
 
 def too_large(limit: int) -> Unreadable:

@@ -212,6 +212,10 @@ class Text(Count):
             self._broken = True
             return b""
 
+    def lost(self) -> list[bytes]:
+        """The provider broke off: what was held back."""
+        return [] if self._broken else [self._rewrite.end()]
+
 
 class Instead:
     """A stream callable that sends a refusal in place of the provider's body, and cuts the provider off."""

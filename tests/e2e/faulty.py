@@ -1,9 +1,10 @@
 """Loaded with `-s` before the stack: stages that fail as a call asks them to, and a record of every finish().
 
 A call's header `x-fault: guard:request:raise` says which stage fails in which hook, and how: raise, hang (request
-only), wait (in a hook of the answer: for the file MESH_TEST_GATE, holding up all) or cancel. `connection` and `health` know no call: they fail where MESH_TEST_FAULTS lists "stage:connection:host"
-or "stage:health". Stages that do not exist yet are stood in for. The first stage to see finish() appends a line to the
-file MESH_TEST_FINISHED: id, traceparent, outcome.
+only), wait (in a hook of the answer: for the file MESH_TEST_GATE, holding up all) or cancel. `connection` and `health`
+know no call: they fail where MESH_TEST_FAULTS lists "stage:connection:host" or "stage:health". Stages that do not exist
+yet are stood in for. The first stage to see finish() appends a line to the file MESH_TEST_FINISHED: id, traceparent,
+outcome.
 """
 
 from __future__ import annotations

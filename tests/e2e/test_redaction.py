@@ -181,6 +181,29 @@ def _failing(http: httpx.Client, call: Marked, headers: dict[str, str]) -> Itera
             yield http.post(call.url, content=bad, headers=headers).status_code
 
 
+@pytest.mark.parametrize("way_name", WAYS)
+def test_what_is_held_when_the_provider_breaks_off(way_name: str, redacting: Mesh, provider: Provider) -> None:
+    """A text that ends within what could be a placeholder passes as it is, also where the stream is torn off there."""
+    doc = {"model": "m", "stream": True, "messages": [{"role": "user", "content": f"I am {ADDRESS}"}]}
+    said = ("Dear <EMAIL_1>, not <EMA", "IL_")
+    pieces = [b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % text.encode() for text in said]
+    for script in (Script(pieces=[*pieces, b"x"], cut=2), Script(pieces=[*pieces, b"x"], reset=2, between=0.3)):
+        provider.script(script)
+        got = b""
+        way = redacting.way(way_name)
+        url = HOSTS["openai_chat"] if way.base is None else f"{way.base}/v1/chat/completions"
+        with (
+            way.client(httpx, [], asynchronous=False) as http,
+            pytest.raises(httpx.HTTPError),
+            http.stream("POST", url, json=doc, headers={"authorization": f"Bearer {KEY}"}) as answer,
+        ):
+            for chunk in answer.iter_raw():
+                got += chunk
+        docs = [json.loads(line[6:]) for line in got.splitlines() if line.startswith(b"data: {")]
+        text = "".join(each["choices"][0]["delta"]["content"] for each in docs)
+        assert text == f"Dear {ADDRESS}, not <EMAIL_"
+
+
 def _aborts(http: httpx.Client, provider: Provider, headers: dict[str, str]) -> None:
     """A client that leaves, a provider that resets before and in its answer."""
     doc = {

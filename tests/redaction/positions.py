@@ -416,6 +416,15 @@ _EVERY: dict[str, Any] = {
     **{name: {"text": PLACEHOLDER} for name in BODIES},
 }
 
+for _docs, _events, _answer, _event in (
+    (CHAT_JSON, CHAT_STREAM, _choice(content="x"), _chunk(content="x")),
+    (RESPONSES_JSON, RESPONSES_STREAM, _response(_text("x")), {"type": "response.brand_new"}),
+    (ANTHROPIC_JSON, ANTHROPIC_STREAM, {"type": "message", "content": []}, {"type": "brand_new"}),
+    (GEMINI_JSON, GEMINI_STREAM, {"candidates": []}, {"candidates": []}),
+):  # a field that nobody knows
+    _docs["generic JSON"] = {**_answer, "zzz": {"a": [PLACEHOLDER]}}
+    _events["generic JSON"] = [{**_event, "zzz": {"a": [PLACEHOLDER]}}]
+
 ANSWERS: dict[str, tuple[dict[str, Cell], dict[str, Cell], str]] = {
     "openai_chat": (CHAT_JSON, CHAT_STREAM, NOT_SAID),
     "openai_responses": (RESPONSES_JSON, RESPONSES_STREAM, NOT_SAID),

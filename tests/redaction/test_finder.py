@@ -158,6 +158,9 @@ async def test_rules_whose_workers_do_not_start_leave_the_old_ones(
     await asyncio.sleep(0.01)
     assert await fake.find(["@"])
     assert fake.health().ready and "not installed" in fake.health().detail
+    fake.configure(RULES)
+    await asyncio.sleep(0.01)
+    assert not fake.health().detail  # it is taken back
 
 
 async def test_it_says_whether_names_are_found(fake: Finder, caplog: pytest.LogCaptureFixture) -> None:

@@ -38,6 +38,9 @@ def test_known_names_stay() -> None:
         ("<EMAIL_", "<EMAIL_"),  # a truncated one is nobody's address
         ("<EMAIL_1", "<EMAIL_1"),
         ("\\u003cEMAIL_1\\u003e", "ann@example.com"),
+        ("\\u003cEMAIL\\u005f1\\u003e", "ann@example.com"),
+        ("\\\\u003CEMAIL\\\\u005F1\\\\u003E", "ann@example.com"),
+        ("\\u003cEMAIL\\\\u005f1\\u003e", "\\u003cEMAIL\\\\u005f1\\u003e"),  # not one escape
         ("<PERSON_1>", 'Ann "A" O\\Neil\n'),
         ("\\u003cPERSON_1\\u003e", 'Ann \\"A\\" O\\\\Neil\\n'),
     ],
@@ -65,10 +68,11 @@ def test_restore_in_json_in_json() -> None:
 @pytest.mark.parametrize("name", ["EMAIL_1", "EMAIL_10"])
 def test_held(left: str, right: str, name: str) -> None:
     """Exactly the proper prefixes of a placeholder of this call are held back."""
-    form = left + name + right
-    for cut in range(1, len(form)):
-        assert TABLE.held("text " + form[:cut]) == cut
-    assert TABLE.held("text " + form) == 0
+    escaped = left.replace("3C", "5F").replace("3c", "5f")
+    for form in (left + name + right, left + name.replace("_", escaped if left != "<" else "_") + right):
+        for cut in range(1, len(form)):
+            assert TABLE.held("text " + form[:cut]) == cut
+        assert TABLE.held("text " + form) == 0
 
 
 @pytest.mark.parametrize("text", ["", "a", "<b", "<EMAIL_2", "<EMAIL_11", "<X", "x < y", "<EMAIL_1 ", "\\n", "<EMAIL-"])
@@ -83,7 +87,13 @@ def test_literals() -> None:
     assert [text[a:b] for a, b in literals(text)] == ["<EMAIL_1>", r"\u003cX_2\u003e"]
 
 
-@given(st.lists(st.sampled_from(["<", "EMAIL_1", "EMAIL_10", ">", "\\u003c", "\\u003e", "\\", "u003c", " ", "x"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["<", "EMAIL_1", "EMAIL_10", ">", "\\u003c", "EMAIL\\u005f1", "\\u003e", "\\", "u003c", " ", "x"]
+        )
+    )
+)
 def test_cut_anywhere(pieces: list[str]) -> None:
     """Holding back and restoring piece by piece says the same as restoring the whole."""
     held, out = "", []

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Answer, Kind, Part
 from mitmesh.redaction.placeholders import Table
-from mitmesh.redaction.restore import RestoreStream, restore_answer
+from mitmesh.redaction.restore import RestoreStream, restore_answer, restore_body
 from mitmesh.wire.frames import SSE
+from mitmesh.wire.jsontext import Body
 
 TABLE = Table({"EMAIL_1": "ann@example.com", "EMAIL_10": "bob@example.com", "PERSON_1": 'A "B"'})
 
@@ -62,13 +63,40 @@ def test_text_said_twice() -> None:
 
 
 def test_unknown_kinds_of_events() -> None:
-    """Events of a kind that is new are restored where they say text, and pass where they do not (litellm 30728)."""
+    """Events of a kind that is new are restored (litellm 30728)."""
     novel = {"type": "response.brand_new.delta", "output_index": 0, "delta": "<EMAIL_1>"}
     assert b"ann@example.com" in restored("openai_responses", sse(novel, named=True))
     delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "novel_delta", "novelty": "<EMAIL_1>"}}
     assert b"ann@example.com" in restored("anthropic", sse(delta, named=True))
     other = sse({"object": "new.kind", "payload": "<EMAIL_1>"})
-    assert restored("openai_chat", other) == other
+    assert b"ann@example.com" in restored("openai_chat", other)
+
+
+def test_unknown_fields_of_a_delta() -> None:
+    """A field of a delta that nobody knows is a text in pieces like those that are known."""
+    pieces = [{"index": 1, "delta": {"zzz": {"said": piece}}} for piece in ("to <EM", "AIL_", "1> and <EMAIL", "_7>")]
+    back = restored("openai_chat", sse(*({"choices": [piece]} for piece in pieces)))
+    said = [json.loads(event.data)["choices"][0]["delta"]["zzz"]["said"] for event in SSE().feed(back)]
+    assert "".join(said) == "to ann@example.com and <EMAIL_7>"
+
+
+SEALED = "c2lnbmVk/+=" * 4
+
+
+def test_unknown_fields_of_an_answer() -> None:
+    """In a JSON answer every string is restored, but what is signed or sealed."""
+    details = [{"type": "reasoning.text", "text": "<EMAIL_1>"}, {"text": "<EMAIL_1>", "signature": SEALED}]
+    message = {"content": "hi", "zzz": ["<EMAIL_1>"], "reasoning_details": details}
+    blocks = {"thinking_blocks": [{"type": "thinking", "thinking": "<EMAIL_1>", "signature": "c2ln"}]}
+    logprobs = {"content": [{"token": "<EMAIL_1>", "logprob": 0}]}
+    doc = {"choices": [{"message": {**message, **blocks}, "logprobs": logprobs}], "citations": ["https://x/<EMAIL_1>"]}
+    body = Body(json.dumps(doc).encode(), doc)
+    restore_body(body, DIALECTS["openai_chat"], TABLE)
+    told = json.loads(body.render())["choices"][0]
+    assert told["message"]["zzz"] == ["ann@example.com"] and doc["citations"] == ["https://x/ann@example.com"]
+    assert [each["text"] for each in told["message"]["reasoning_details"]] == ["ann@example.com", "<EMAIL_1>"]
+    assert told["message"]["thinking_blocks"][0]["thinking"] == "<EMAIL_1>"
+    assert told["logprobs"]["content"][0]["token"] == "ann@example.com"
 
 
 def test_thinking_passes() -> None:

@@ -136,3 +136,23 @@ async def test_a_file_that_cannot_be_used(name: str, tmp_path: Path) -> None:
     with pytest.raises((OSError, sqlite3.Error)):
         await stage.start()
     await stage.stop()
+
+
+@pytest.mark.parametrize("damage", ["file", "key"])
+async def test_set_aside(vault: Vault, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged file, and one that was made with another key, is set aside, and both the log and /health name it."""
+    vault.save("k", ["r1"], NAMES)
+    await vault.stop()
+    file = vault._data / ("vault.db" if damage == "file" else "vault.key")
+    file.write_bytes(b"garbage" * 1000 if damage == "file" else os.urandom(file.stat().st_size))
+    again = Vault(vault._data)
+    await again.start()
+    assert await again.load("k", "r1") is None
+    again.save("k", ["r1"], {"EMAIL_2": "bob@example.com"})
+    assert await again.load("k", "r1") == {"EMAIL_2": "bob@example.com"}
+    assert "vault.db" in again.warning and "vault.key" in again.warning and again.warning in caplog.text
+    assert all(record.levelname == "WARNING" for record in caplog.records)  # an error at the start ends it
+    assert (vault._data / "vault.db.damaged").exists()
+    once_more = await reopened(again)
+    assert not once_more.warning and await once_more.load("k", "r1") == {"EMAIL_2": "bob@example.com"}
+    await once_more.stop()

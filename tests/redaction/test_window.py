@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,3 +139,81 @@ async def test_errors() -> None:
     look = window()
     out = [*await look.feed(event_, json.loads(data)), *await look.end()]
     assert [json.loads(each.data)["error"]["message"] for each in out] == [f"bad input {MASK}"]
+
+
+def chunk(doc: Any) -> tuple[Event, Any]:
+    data = json.dumps(doc).encode()
+    return Event(b"data: " + data + b"\n\n", data), json.loads(data)
+
+
+X = "eve@example.com"
+ANYWHERE: list[Any] = [
+    {"choices": [{"index": 0, "delta": {"zzz": {"a": [X]}}}]},
+    {"choices": [{"index": 0, "delta": {X: 1}}]},
+    {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": X, "function": {"name": X}}]}}]},
+    {"choices": [], "warning": X},
+    {"x": [[X]], "choices": [{"index": 0, "delta": {"content": "hi"}}]},
+    {"choices": [{"index": 0, "delta": {}, "logprobs": {"content": [{"token": X}]}}]},
+    {"choices": [{"index": 0, "delta": {"content": "hi"}, "logprobs": {"content": [{"token": "eve@"}, {"token": X}]}}]},
+    {"choices": [{"index": 0, "delta": {"annotations": [{"url": f"https://x/?{X}"}]}}]},
+]
+
+
+@pytest.mark.parametrize("doc", ANYWHERE)
+async def test_anywhere(doc: Any) -> None:
+    """A value is masked wherever an event says it: in fields nobody knows, names of members, ids, token by token."""
+    look = window()
+    out = [*await look.feed(*event("hello ")), *await look.feed(*chunk(doc)), *await look.end()]
+    assert len(out) == 2 and b"eve" not in out[1].raw and json.loads(out[1].data)
+    plain = window(mask=False)
+    assert [*await plain.feed(*chunk({"a": X})), *await plain.end()] == [chunk({"a": X})[0]]
+
+
+async def test_anywhere_in_pieces() -> None:
+    """In pieces too, where they continue each other; and a field that is not said again holds nothing up."""
+    deltas = [{"role": "assistant", "zzz": "no "}, {"zzz": "to eve@exa"}, {"zzz": "mple.com"}, {"content": "hi"}]
+    look, out = window(), []
+    for delta in deltas:
+        out += await look.feed(*chunk({"choices": [{"index": 0, "delta": delta}]}))
+    told = "".join(json.loads(each.data)["choices"][0]["delta"].get("zzz", "") for each in out)
+    assert told == f"no to {MASK}"
+
+
+@pytest.mark.parametrize(
+    ("data", "left"),
+    [
+        (b"eve@example.com", MASK.encode()),
+        (b'{"choices":[{"delta":{"content":"eve@example.com', b'{"choices":[{"delta":{"content":"' + MASK.encode()),
+        (b'{"a": eve@example.com}', b'{"a": ' + MASK.encode() + b"}"),
+        (b"\xff eve@example.com \xc3\xa9", b"\xff " + MASK.encode() + b" \xc3\xa9"),
+        (b"[DONE]", b"[DONE]"),
+    ],
+)
+async def test_no_json(data: bytes, left: bytes) -> None:
+    """What is no JSON, or an unfinished event, is searched as a text."""
+    look = window()
+    out = [*await look.feed(Event(b"data: " + data + b"\n\n", data), None), *await look.end()]
+    assert [each.raw for each in out] == [b"data: " + left + b"\n\n"]
+
+
+async def test_numbers_anywhere() -> None:
+    """A long number of a tool's input is masked as a string."""
+    look = Window(
+        DIALECTS["anthropic"], Finder(re.compile(r"(?P<CARD>4\d{15})")).find, lambda _: False, lambda _: True, 80
+    )
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": {"card": 4111111111111111}}
+    out = [
+        *await look.feed(*chunk({"type": "content_block_start", "index": 0, "content_block": block})),
+        *await look.end(),
+    ]
+    assert json.loads(out[0].data)["content_block"]["input"] == {"card": MASK}
+
+
+async def test_ids_are_searched_once() -> None:
+    """What comes in every event (ids, the model's name) is searched once, not anew for each."""
+    finder = Finder()
+    look = Window(CHAT, finder.find, lambda _: False, lambda _: True, 80)
+    for _ in range(40):
+        await look.feed(*chunk({"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "word "}}]}))
+    await look.end()
+    assert finder.asked.count("c1") <= 4  # as many as there are before the first search

@@ -7,14 +7,16 @@ import json
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from mitmesh.dialects.base import Framing
-from mitmesh.exchange import Action, Mode
+from mitmesh.exchange import Action, Mode, Target
 from mitmesh.guard import Guard
-from mitmesh.redaction.findings import FinderFailed, TooMuch
+from mitmesh.house import House, Phase
+from mitmesh.redaction.findings import FinderFailed, Health, TooMuch
 from mitmesh.redaction.stored import WITHHELD
 from mitmesh.rules import Content
 from mitmesh.rules.pii import PiiAction
@@ -288,6 +290,19 @@ async def test_late_finding_renames_nobody(stage: Redact) -> None:
     x = exchange("openai_chat", chat("Ann: ann2@example.com, my name is Bob", "hi", "my name is Ann"))
     await stage.request(x)
     assert json.loads(sent(x))["messages"][0]["content"] == "<PERSON_2>: <EMAIL_1>, my name is <PERSON_1>"
+
+
+@pytest.mark.parametrize(
+    "typed", [r"\u003cEMAIL_1\u003e", r"\\u003CEMAIL\u005f1\\u003E", "\x1b[1m<EMAIL_1>", "<EMAIL_1>"]
+)
+async def test_a_literal_is_its_own_bytes(stage: Redact, typed: str) -> None:
+    """A placeholder that the client typed, with escapes or without, leaves as another, and returns as it was typed."""
+    x = exchange("openai_chat", {"model": "m", "messages": [{"role": "user", "content": f"say {typed} to {ANN}"}]})
+    await stage.request(x)
+    said = json.loads(sent(x))["messages"][0]["content"]
+    assert said.endswith("<LITERAL_1> to <EMAIL_1>")
+    back = back_json(stage, x, {"choices": [{"message": {"role": "assistant", "content": said}}]})
+    assert back["choices"][0]["message"]["content"] == f"say {typed} to {ANN}"
 
 
 async def test_literal_placeholder(stage: Redact) -> None:
@@ -767,6 +782,21 @@ async def test_vault_on_a_full_disk(stage: Redact) -> None:
     assert "writes to the vault failed" in stage.health()["warning"]
 
 
+async def test_warnings(tmp_path: Path) -> None:
+    """/health warns of rules that were not taken over, and of a vault that was set aside."""
+    (tmp_path / "vault.db").write_bytes(b"garbage" * 1000)
+    stage = Redact(tmp_path, Finder())
+    await stage.start()
+    assert "vault.db.damaged" in stage.health()["warning"]
+    stage.finder.health = lambda: Health(True, False, detail="the rules before are in force: no such model")  # type: ignore[method-assign]
+    assert stage.health()["warning"].startswith("the rules before are in force: no such model; vault.db")
+    assert "problem" not in stage.health()
+    house = House([stage], cast(Any, SimpleNamespace(version="v")), cast(Any, None), cast(Any, None), phase=Phase.READY)
+    said = house.health()
+    assert said["status"] == "ready" and said["warnings"] == [f"redact: {stage.health()['warning']}"]
+    await stage.stop()
+
+
 async def test_vault_that_cannot_be_read(stage: Redact, tmp_path: Path) -> None:
     """An entry that is not whole is an error, for which the engine refuses the call; nothing is stored of it."""
     await turn(stage, responses(ANN), "<EMAIL_1>", "r1")
@@ -954,9 +984,31 @@ async def test_signed_again(stage: Redact, monkeypatch: pytest.MonkeyPatch) -> N
     doc = {"max_tokens": 1, "messages": [{"role": "user", "content": ANN}]}
     signing = {"access_key": "env:MY_ID", "secret_key": "env:MY_SECRET"}
     x = exchange("anthropic", doc, "/model/m/invoke", rules(signing=signing), authorization=AUTHORIZATION)
+    x.target = Target("https", "bedrock-runtime.us-east-1.amazonaws.com", 443)
     await stage.request(x)
     assert x.refusal is None
     assert "Credential=AKIDOURS/" in x.headers["authorization"] and "/us-east-1/bedrock/" in x.headers["authorization"]
+
+
+@pytest.mark.parametrize(
+    ("path", "authorization", "reason"),
+    [
+        ("/v1/x", AUTHORIZATION, "not Bedrock"),
+        ("/v1/x?X-Amz-Signature=ab", "", "in the URL"),
+        ("/v1/x", AUTHORIZATION.replace("AWS4-HMAC-SHA256", "aws4-hmac-sha256"), "no scope"),
+    ],
+)
+async def test_not_signed_again(
+    stage: Redact, monkeypatch: pytest.MonkeyPatch, path: str, authorization: str, reason: str
+) -> None:
+    """What is signed and not for us to sign is refused with the reason: our keys are good for Bedrock alone."""
+    monkeypatch.setenv("MY_ID", "AKIDOURS")
+    monkeypatch.setenv("MY_SECRET", "secret")
+    signing = {"access_key": "env:MY_ID", "secret_key": "env:MY_SECRET"}
+    x = exchange("generic", {"a": ANN}, path, rules(signing=signing), authorization=authorization)
+    await stage.request(x)
+    assert x.refusal and x.refusal.type == "signed_body" and reason in x.refusal.reason
+    assert "AKIDOURS" not in x.headers["authorization"]
 
 
 # --- what is no string value ---

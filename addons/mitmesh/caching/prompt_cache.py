@@ -43,7 +43,7 @@ def may_set(x: Exchange) -> bool:
         return False
     if x.provider not in APIS and x.host.api not in APIS:
         return False
-    if x.body is None or not isinstance(x.body.doc, dict) or is_signed(x.headers):
+    if x.body is None or not isinstance(x.body.doc, dict) or is_signed(x.headers, x.path):
         return False
     billed = x.billing in (Billing.METERED, Billing.UNKNOWN)
     return billed and x.call.model is not None and least_tokens(x.call.model) is not None

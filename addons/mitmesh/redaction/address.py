@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_to_bytes
 from mitmesh.dialects.base import Provenance, Text
 from mitmesh.wire.charset import decoded
 
-CREDENTIALS = frozenset({"key", "access_token"})
+CREDENTIALS = frozenset({"key", "access_token", "x-amz-credential", "x-amz-security-token", "x-amz-signature"})
 """Parameters that carry the client's own credential, which is for the provider. (An old form has `$` before it.)"""
 _CREDENTIAL = re.compile(r"(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9._~+/=-]{8,4096}")
 _WORDS = frozenset({

@@ -182,11 +182,11 @@ class Finder:
                 continue
             try:
                 await self._use(wanted)
-                self._problem = ""
             except (FinderFailed, OSError) as error:
                 self._problem = f"the rules before are in force: {error}"
                 log.error("redaction: %s", self._problem)
                 return
+        self._problem = ""
 
 
 _NOT_THEIRS = {"action", "actions", "output", "vault", "signing"}

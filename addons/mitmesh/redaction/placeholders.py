@@ -24,12 +24,23 @@ _NAME = r"[A-Z][A-Z0-9_]{0,39}_[0-9]{1,9}"
 _PLAIN = re.compile(rf"<({_NAME})>")
 DEPTHS = (1, 2, 4, 8)
 """Backslashes before an escape that lies in one string of JSON, in a string within a string, and so on."""
-SHAPE = re.compile(rf"<({_NAME})>|(\\{{8}}|\\{{4}}|\\{{1,2}})u003[cC]({_NAME})\2u003[eE]")
+_ESCAPED = r"[A-Z](?:[A-Z0-9_]|\2u005[fF]){0,39}(?:_|\2u005[fF])[0-9]{1,9}"
+"""The same with its underscores escaped, as what opens it is."""
+SHAPE = re.compile(rf"<({_NAME})>|(\\{{8}}|\\{{4}}|\\{{1,2}})u003[cC]({_ESCAPED})\2u003[eE]")
 """A placeholder as it may be said: plainly, or JSON-escaped (JSON within JSON: again and again)."""
-LONGEST = 76
-"""Characters of the longest form: a name of 50 between two escapes of thirteen."""
+_UNDERSCORE = re.compile(r"\\+u005[fF]")
+LONGEST = 200
+"""Characters of the longest form: a name of 50 between two escapes of thirteen, and some such in it."""
 
-_OPENINGS = (("<", ">"), *(("\\" * depth + "u003c", "\\" * depth + "u003e") for depth in DEPTHS))
+_OPENINGS = (
+    ("<", ">", "_"),
+    *(
+        ("\\" * depth + "u003c", "\\" * depth + "u003e", sign)
+        for depth in DEPTHS
+        for sign in ("_", "\\" * depth + "u005f")
+    ),
+)
+"""What stands before and behind a name, and for its underscores."""
 _MAY_OPEN = re.compile(r"[<\\]")
 
 
@@ -99,7 +110,7 @@ class Table:
         no placeholder of this call stays as it is."""
         out, copied = [], 0
         for found in SHAPE.finditer(text) if "<" in text or "\\u003" in text else ():
-            known = self.values.get(found[1] or found[3])
+            known = self.values.get(found[1] or _UNDERSCORE.sub("_", found[3]))
             if known is None:
                 continue
             before = text[copied : found.start()]
@@ -123,8 +134,10 @@ class Table:
     def _begins(self, suffix: str) -> bool:
         """Is it a proper prefix of a form of one of our placeholders?"""
         if self._forms is None:
-            self._forms = sorted(f"{left}{name}{right}" for name in self.values for left, right in _OPENINGS)
-        suffix = suffix.replace("u003C", "u003c").replace("u003E", "u003e")
+            self._forms = sorted(
+                f"{left}{name.replace('_', sign)}{right}" for name in self.values for left, right, sign in _OPENINGS
+            )
+        suffix = suffix.replace("u003C", "u003c").replace("u003E", "u003e").replace("u005F", "u005f")
         at = bisect_left(self._forms, suffix)
         return at < len(self._forms) and self._forms[at].startswith(suffix) and self._forms[at] != suffix
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from mitmesh.dialects.base import Provenance, Text
 from mitmesh.exchange import Mode
 from mitmesh.redaction.findings import Finding
-from mitmesh.redaction.jsonview import View, edited, view_of
+from mitmesh.redaction.jsonview import JsonView, View, edited, view_of
 from mitmesh.redaction.placeholders import LITERAL, Names, literals
 from mitmesh.redaction.places import SHORTEST, places
 from mitmesh.redaction.policy import Decision, Policy
@@ -71,7 +71,7 @@ def redact(
     Values are numbered by where they were first *found*, in the order of `texts`. (Were it where they first stand, a
     value found only now would rename others that were found before it.)"""
     read = as_read(texts, views)
-    spans = [_spans(*each) for each in zip(read, views, found, strict=True)]
+    spans = [_spans(*each) for each in zip(texts, read, views, found, strict=True)]
     kinds = _name(spans, texts, policy, names)
     _everywhere(read, views, spans, kinds)
     result = Redaction(values={value: names.by_value[value] for value in kinds if value in names.by_value})
@@ -82,16 +82,20 @@ def redact(
     return result
 
 
-def _spans(read: str, view: View | None, found: Sequence[Finding]) -> list[Span]:
+def _spans(text: Text, read: str, view: View | None, found: Sequence[Finding]) -> list[Span]:
     """The findings (in order, without overlap) and literals of one text, the same way; of JSON, each within one string.
-    Where the two meet, the longer one stays whole, and of a finding nothing is left out."""
+    Where the two meet, the longer one stays whole, and of a finding nothing is left out. A literal's value is what the
+    client wrote, escapes and all: it comes back as its own bytes."""
     spans: list[Span] = []
     for finding in found:
         parts = view.within(finding.start, finding.end) if view else [(finding.start, finding.end)]
         for start, end in parts:
             spans.append(Span(start, end, finding.type, read[start:end], len(parts) > 1))
     for start, end in literals(read):
-        _add(spans, Span(start, end, LITERAL, read[start:end]))
+        value = read[start:end]
+        if view and not isinstance(view, JsonView):
+            value = "".join(text.text[left:right] for left, right in view.written(start, end))
+        _add(spans, Span(start, end, LITERAL, value))
     return spans
 
 

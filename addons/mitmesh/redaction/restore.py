@@ -13,6 +13,7 @@ from mitmesh.dialects.walk import obj, strings
 from mitmesh.redaction.members import restore_names
 from mitmesh.redaction.nesting import Nesting, is_document
 from mitmesh.redaction.placeholders import Table
+from mitmesh.redaction.remains import MAY_BE_SIGNED, remains
 from mitmesh.wire.jsontext import Body
 from mitmesh.wire.splice import dumps
 
@@ -23,16 +24,22 @@ _REPEATED = ("error", "instructions", "metadata", "user", "tools", "prompt", "sa
 """Fields of the request that OpenAI's response objects repeat, and errors, which may quote it."""
 _NAMED = re.compile(rb'(?:>|u003[eE])[^"]*"\s*:')
 """What may be a placeholder in the name of a member."""
-_SIGNS = (b"<", b"u003", b"\\\\", b'\\"')
+_MARKS = (b"<", b"u003")
+"""What every placeholder has."""
+_SIGNS = (*_MARKS, b"\\\\", b'\\"')
 """What an event has in it that holds a placeholder, or a quote that tells where in a JSON document one lies."""
 _DATA_LINE = re.compile(rb"^data:[^\r\n]*\r?\n?", re.MULTILINE)
 
 
 def restore_body(body: Body, dialect: Dialect, table: Table, *, structured: bool = False) -> None:
-    """Put the values back into a whole JSON answer, its error message included. `structured`: the visible text is
-    itself a JSON document."""
+    """Put the values back into a whole JSON answer: its texts, its error message, and whatever else is not signed.
+    `structured`: the visible text is itself a JSON document."""
+    if not any(mark in body.raw for mark in _MARKS):
+        return
     texts = [(text.path, text.text, is_json(text, structured)) for text in dialect.answer_texts(body.doc)]
-    for path, text, inner in [*texts, *besides(body.doc)]:
+    texts += besides(body.doc)
+    texts += [(text.path, text.text, False) for text in remains(body.doc, [path for path, _, _ in texts])]
+    for path, text, inner in texts:
         if (restored := restore_whole(text, table, is_json=inner)) != text:
             body.set(path, restored)
     if _NAMED.search(body.raw):
@@ -112,7 +119,7 @@ class RestoreStream:
         """The event with the values in names of members too."""
         body = Body(event.data, json.loads(event.data))
         restore_names(body, self._table)
-        return Event(_framed(event, data := body.render()), data, event.name) if body.changed else event
+        return framed(event, body.render()) if body.changed else event
 
     def end(self) -> Sequence[Event]:
         """See Transform: what is left unfinished passes as it is."""
@@ -121,7 +128,11 @@ class RestoreStream:
     def _texts(self, event: Event, doc: Any, ends: Sequence[str]) -> dict[Path, tuple[str, str]]:
         """The event's texts that become something else: as they are, and as they become."""
         changed: dict[Path, tuple[str, str]] = {}
-        for text in self._dialect.event_texts(doc):
+        texts, beside = self._dialect.event_texts(doc), list(besides(doc))
+        if self._held or any(mark in event.data for mark in _MARKS):
+            taken = [*(text.path for text in texts), *(path for path, _, _ in beside)]
+            texts = [*texts, *remains(doc, taken, MAY_BE_SIGNED)]
+        for text in texts:
             held = self._held.pop(text.channel, None) if text.channel else None
             whole = held.text + text.text if held else text.text
             if text.channel and not ended(text.channel, ends) and (kept := self._table.held(whole)):
@@ -130,7 +141,7 @@ class RestoreStream:
             new = self._restored(whole, text)
             if new != text.text:
                 changed[text.path] = (text.text, new)
-        for path, said, _ in besides(doc):
+        for path, said, _ in beside:
             if (new := self._table.restore(said)) != said:
                 changed[path] = (said, new)
         return changed
@@ -173,28 +184,35 @@ def rewritten(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> E
             data = data.replace(said, dumps(new).encode())
     except UnicodeEncodeError:  # a lone surrogate: half of a character, the other half is in the next event
         data = _spliced(event, doc, changed)
-    return Event(_framed(event, data), data, event.name)
+    return framed(event, data)
 
 
 def _spliced(event: Event, doc: Any, changed: dict[Path, tuple[str, str]]) -> bytes:
     body = Body(event.data, doc)
     for path, (_, text) in changed.items():
         body.set(path, text)
+    return rendered(body)
+
+
+def rendered(body: Body) -> bytes:
+    """An event's payload with its edits."""
     try:
         return body.render()
     except ValueError:  # the surrogate again: written anew, it stays an escape
         return json.dumps(body.doc).encode()
 
 
-def _framed(event: Event, data: bytes) -> bytes:
-    """The event's bytes with other data."""
+def framed(event: Event, data: bytes) -> Event:
+    """The event with other data."""
     at = event.raw.rfind(event.data)
     if at >= 0:
-        return event.raw[:at] + data + event.raw[at + len(event.data) :]
-    lines = b"".join(b"data: " + line + b"\n" for line in data.split(b"\n"))
-    first = _DATA_LINE.search(event.raw)
-    begin = first.start() if first else 0
-    return event.raw[:begin] + lines + _DATA_LINE.sub(b"", event.raw[begin:])
+        raw = event.raw[:at] + data + event.raw[at + len(event.data) :]
+    else:
+        lines = b"".join(b"data: " + line + b"\n" for line in data.split(b"\n"))
+        first = _DATA_LINE.search(event.raw)
+        begin = first.start() if first else 0
+        raw = event.raw[:begin] + lines + _DATA_LINE.sub(b"", event.raw[begin:])
+    return Event(raw, data, event.name)
 
 
 def _more(held: _Held, doc: Any) -> Event:
@@ -205,4 +223,4 @@ def _more(held: _Held, doc: Any) -> Event:
     raw = held.event.raw.lstrip()
     if raw[:1] in (b"[", b","):
         return Event(b"," + data, data)
-    return Event(_framed(held.event, data), data, held.event.name)
+    return framed(held.event, data)

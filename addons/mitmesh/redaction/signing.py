@@ -1,7 +1,8 @@
 """AWS Signature Version 4 over a body that was changed.
 
 As https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html describes it. Region and
-service are those the client signed for; the credentials are ours, for we do not have the client's secret.
+service are those the client signed for; the credentials are ours, for we do not have the client's secret. And for the
+same reason nobody can tell whether the client's signature was worth anything: so ours is good for Bedrock alone.
 """
 
 from __future__ import annotations
@@ -12,10 +13,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, urlsplit
+
+if TYPE_CHECKING:
+    from mitmesh.exchange import Target
 
 _SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=[^/,\s]+/\d{8}/(?P<region>[\w-]+)/(?P<service>[\w-]+)/aws4_request\b")
 _SAFE = "-_.~"
+SERVICES = frozenset({"bedrock", "bedrock-mantle"})
+"""What we sign for; the first is the name of Bedrock's runtimes too."""
+_AWS = re.compile(
+    r"(?:[\w-]+\.)?bedrock(?:-[a-z]+)*\.(?P<region>[a-z0-9-]+)\.(?:(?:vpce\.)?amazonaws\.com(?:\.cn)?|api\.aws)",
+    re.ASCII,
+)
+"""Bedrock's own hosts."""
+_IN_URL = re.compile(r"[?&](?:x|%78)(?:-|%2d)amz(?:-|%2d)signature=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,12 +41,43 @@ class Credentials:
 
 
 class CannotSign(ValueError):
-    """The client's signature is none whose scope we can read."""
+    """This request is none that we sign; the message says why."""
 
 
-def is_signed(headers: Mapping[str, str]) -> bool:
-    """Did the client sign this request's body?"""
-    return headers.get("authorization", "").startswith("AWS4-")
+def is_signed(headers: Mapping[str, str], path: str) -> bool:
+    """Did the client sign this request's body? In its headers, or in its URL (`path` with its query)."""
+    return headers.get("authorization", "")[:5].upper() == "AWS4-" or _in_url(path)
+
+
+def _in_url(path: str) -> bool:
+    return "=" in path and _IN_URL.search(path) is not None
+
+
+def permit(headers: Mapping[str, str], path: str, target: Target | None, *, is_bedrock: bool) -> str:
+    """May our credentials sign this request? Only for Bedrock, at AWS's own hosts for the host's region, and where
+    `is_bedrock` says that the rules call this host Bedrock. Returns the host to sign for. Raises CannotSign."""
+    if target is None:
+        raise CannotSign("calls to the gateway are not signed again")
+    if _in_url(path):
+        raise CannotSign("a signature in the URL is not made anew: sign in the headers")
+    scope, aws = _scope(headers), _AWS.fullmatch(target.proven.lower())
+    if aws is None and not is_bedrock:
+        raise CannotSign("this host is not Bedrock, for which alone we sign")
+    if scope["service"] not in SERVICES:
+        raise CannotSign("it was signed for another service than Bedrock, for which alone we sign")
+    if aws and aws["region"] != scope["region"]:
+        raise CannotSign("it was signed for another region than its host's")
+    usual = {"https": 443, "http": 80}.get(target.scheme) == target.port
+    host = headers.get("host") or (target.name if usual else f"{target.name}:{target.port}")
+    if host.lower() not in (target.name.lower(), f"{target.name.lower()}:{target.port}"):
+        raise CannotSign("its Host header names another host")
+    return host
+
+
+def _scope(headers: Mapping[str, str]) -> re.Match[str]:
+    if scope := _SCOPE.match(headers.get("authorization", "")):
+        return scope
+    raise CannotSign("the Authorization header has no scope that can be read")
 
 
 def sign(
@@ -41,9 +85,7 @@ def sign(
 ) -> dict[str, str]:
     """The headers to set so that the request is validly signed at `when` (UTC). `path` with its query, as on the wire.
     Raises CannotSign."""
-    scope = _SCOPE.match(headers.get("authorization", ""))
-    if scope is None:
-        raise CannotSign("the Authorization header has no scope that can be read")
+    scope = _scope(headers)
     stamp = when.strftime("%Y%m%dT%H%M%SZ")
     new = {"x-amz-date": stamp}
     if headers.get("x-amz-content-sha256"):

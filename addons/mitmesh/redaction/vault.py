@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 FILE, KEY_FILE = "vault.db", "vault.key"
 LARGEST = 2**20
 """Bytes of one call's names; a call with more is not kept, and what refers to it is numbered afresh."""
+DAMAGED = ".damaged"
+"""What is appended to the name of a file that cannot be used."""
 _NONCE = 12
 _MOST_UNWRITTEN = 10_000
 _PRUNE_EVERY = 500
@@ -42,8 +44,22 @@ def _names(db: Database) -> None:
     db.create_table("names", {"key": str, "sealed": bytes, "expires": int}, pk="key").create_index(["expires"])
 
 
+@migrations(name="002_made_with")
+def _made_with(db: Database) -> None:
+    db.create_table("made_with", {"key": str}, pk="key")
+
+
+class OtherKey(sqlite3.DatabaseError):
+    """The file was made with another key."""
+
+
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Is the file itself at fault, and not a lock, a full disk or its rights?"""
+    return type(error) in (sqlite3.DatabaseError, OtherKey)
+
+
 class Vault:
-    """The file and its one thread. `start` before use."""
+    """The file and its one thread. `start` before use. `warning` says what became of a file that could not be used."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -52,9 +68,11 @@ class Vault:
         self._writes = 0
         self.days, self.rows = 30, 100_000
         self.failures = 0
+        self.warning = ""
 
     async def start(self) -> None:
-        """Open the file. Raises AuditError where the key is damaged, sqlite3.Error where the file cannot be used."""
+        """Open the file; one that is damaged, or was made with another key, is set aside. Raises AuditError where the
+        key is damaged, sqlite3.Error where no file can be used."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
 
     async def stop(self) -> None:
@@ -98,9 +116,40 @@ class Vault:
         key = load_key(self._data, KEY_FILE)
         self._hasher, self._cipher = Hasher(key), AESGCM(key)
         with locked(self._data / f".{FILE}.lock"):
-            self._conn = connect(self._data / FILE)
-            migrate(self._conn, migrations)
+            try:
+                self._use()
+            except sqlite3.DatabaseError as error:
+                if not _is_damaged(error):
+                    raise
+                self._set_aside(str(error))
+                self._use()
         self._prune()
+
+    def _use(self) -> None:
+        """Open the file. Raises sqlite3.DatabaseError, and closes it again, where it is none of this key's."""
+        self._conn = connect(self._data / FILE)
+        try:
+            migrate(self._conn, migrations)
+            mark = self._hasher.hash(b"vault", "made with this key")
+            made_with = self._conn.execute("select key from made_with").fetchone()
+            if made_with is None:
+                self._conn.execute("insert into made_with (key) values (?)", (mark,))
+            elif made_with[0] != mark:
+                raise OtherKey(f"it was not made with this {KEY_FILE}")
+        except sqlite3.Error:
+            self._conn.close()
+            raise
+
+    def _set_aside(self, why: str) -> None:
+        """Rename the file, with what SQLite keeps beside it, in place of the last one so renamed."""
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+            if (file := self._data / name).exists():
+                file.replace(self._data / f"{name}{DAMAGED}")
+        self.warning = (
+            f"{FILE} could not be used ({why}) and is now {FILE}{DAMAGED}: what conversations that providers keep said "
+            f"before is not restored. Put back {FILE} and {KEY_FILE} of one backup to have it again"
+        )
+        log.warning("redaction: %s", self.warning)  # an error would end the start
 
     def _read(self, key: str) -> dict[str, str | None] | None:
         query = "select sealed from names where key = ? and expires > ?"

@@ -11,14 +11,23 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mitmesh.dialects.base import AnswerText, Dialect, Event, Path
+from mitmesh.dialects.base import AnswerText, Dialect, Event, Kind, Path, Text
 from mitmesh.redaction.escapes import EscapedText, is_escaped
 from mitmesh.redaction.findings import Finding
+from mitmesh.redaction.members import members, write_members
+from mitmesh.redaction.remains import TOKENS, remains, token_lists
 from mitmesh.redaction.replace import MASK
-from mitmesh.redaction.restore import besides, ended, rewritten
+from mitmesh.redaction.restore import besides, ended, framed, rendered, rewritten
+from mitmesh.wire.charset import decoded, encoded
+from mitmesh.wire.jsontext import Body
 
 LONGEST = 16_384
 """Characters of a value that is waited for while it grows (a private key)."""
+
+DONE = b"[DONE]"
+"""The end mark of OpenAI's streams, the only data that is no JSON of any API of ours."""
+_MOST_CLEAN, _LONGEST_CLEAN = 500, 200
+"""Strings in which nothing was found that are remembered, and characters of each: ids and names come in every event."""
 
 type Find = Callable[[Sequence[str]], Awaitable[list[list[Finding]]]]
 type Seen = Callable[[Iterable[str]], bool]
@@ -34,6 +43,8 @@ class _Channel:
     base: int = 0
     settled: int = 0
     whole: bool = False
+    single: bool = False
+    """Is it a text that came whole, in one event?"""
     searched: int = 0
     values: list[tuple[int, int]] = field(default_factory=list)
 
@@ -46,7 +57,15 @@ class _Channel:
 class _Waiting:
     event: Event
     doc: Any
-    texts: list[tuple[Path, _Channel, int, str]]
+    texts: list[tuple[Path, _Channel, int, str]] = field(default_factory=list)
+    members: list[tuple[Text, _Channel]] = field(default_factory=list)
+    tokens: list[tuple[Path, Any]] = field(default_factory=list)
+
+    def ready(self) -> bool:
+        """Is all of it settled?"""
+        return all(channel.settled >= start + len(text) for _, channel, start, text in self.texts) and all(
+            channel.settled >= channel.length for _, channel in self.members
+        )
 
 
 @dataclass(slots=True)
@@ -67,35 +86,54 @@ def _as_written(view: EscapedText | None, text: str, findings: Iterable[Finding]
 
 
 class Window:
-    """One stream. `known` tells values the caller sent; `seen` is told of the others, and decides."""
+    """One stream. `known` tells values the caller sent; `seen` is told of the others, and decides. `strict`: what says
+    a text once more, token by token, is taken out."""
 
-    def __init__(self, dialect: Dialect, find: Find, known: Callable[[str], bool], seen: Seen, size: int) -> None:
+    def __init__(
+        self, dialect: Dialect, find: Find, known: Callable[[str], bool], seen: Seen, size: int, *, strict: bool = True
+    ) -> None:
         self._dialect, self._find, self._known, self._seen = dialect, find, known, seen
         self._batch = size // 4
         self._lookahead = size - self._batch
         self._queue: deque[_Waiting] = deque()
         self._channels: dict[str, _Channel] = {}
         self._unsearched = 0
+        self._strict = strict
+        self._clean: set[str] = set()
 
     async def feed(self, event: Event, doc: Any) -> list[Event]:
         """Take one event; the events that may go on. Raises FinderFailed."""
-        waiting = _Waiting(event, doc, [])
-        ends = self._dialect.ends(doc) if event.data else []
-        now = False
-        texts = [(text.path, text.channel, text.text, text.is_json) for text in self._texts(doc)]
-        for path, name, text, is_json in [*texts, *((path, "", text, is_json) for path, text, is_json in besides(doc))]:
-            channel = self._channel(name, is_json)
-            waiting.texts.append((path, channel, channel.length, text))
-            channel.text += text
-            self._unsearched += len(text)
-            if not name:
-                channel.whole = now = True
+        waiting = _Waiting(event, doc)
         self._queue.append(waiting)
-        for name in [name for name in self._channels if ended(name, ends)]:
-            self._channels.pop(name).whole = now = True
-        if now or self._unsearched >= self._batch:
+        texts = self._texts(doc) if doc is not None else _plain(event)
+        for text in texts:
+            if text.channel or text.text not in self._clean:
+                channel = self._channel(text.channel, text.is_json)
+                waiting.texts.append((text.path, channel, channel.length, text.text))
+                channel.text += text.text
+                self._unsearched += len(text.text) if text.channel else 0
+        for member in members(doc):
+            waiting.members.append((member, _Channel(False, member.text, whole=True, single=True)))
+        if self._strict and any(name.encode() in event.data for name in TOKENS):
+            waiting.tokens = token_lists(doc)
+        now = self._end({text.channel for text in texts}, event, doc)
+        # What comes whole beside a text that streams waits with it for the next search.
+        alone = (waiting.texts or waiting.members) and not any(text.channel for text in texts)
+        if now or alone or self._unsearched >= self._batch:
             await self._search()
         return self._released()
+
+    def _end(self, present: set[str], event: Event, doc: Any) -> bool:
+        """Close the channels that get no more text; are there any?"""
+        ends = self._dialect.ends(doc) if doc is not None or event.data == DONE else []
+        closed = [name for name in self._channels if ended(name, ends)]
+        for name in self._channels.keys() - present:  # no field of a text, so perhaps it never comes again
+            choice, unknown, _ = name.partition(".~")
+            if unknown and any(other.startswith(f"{choice}.") for other in present):
+                closed.append(name)
+        for name in closed:
+            self._channels.pop(name).whole = True
+        return bool(closed)
 
     async def end(self) -> list[Event]:
         """The stream has ended: all that is left. Raises FinderFailed."""
@@ -105,12 +143,16 @@ class Window:
         return self._released()
 
     def _texts(self, doc: Any) -> list[AnswerText]:
-        return self._dialect.event_texts(doc) if doc is not None else []
+        """All that an event says: its texts, and whatever else is a string in it."""
+        texts = list(self._dialect.event_texts(doc))
+        texts += [AnswerText(path, "", Kind.OPAQUE, text, is_json) for path, text, is_json in besides(doc)]
+        skip = TOKENS if self._strict else frozenset[str]()
+        return texts + remains(doc, [text.path for text in texts], skip)
 
     def _channel(self, name: str, is_json: bool) -> _Channel:
         channel = self._channels.get(name) if name else None
         if channel is None:
-            channel = _Channel(is_json)
+            channel = _Channel(is_json, whole=not name, single=not name)
             if name:
                 self._channels[name] = channel
         return channel
@@ -118,6 +160,7 @@ class Window:
     async def _search(self) -> None:
         """Look at every text that has grown or ended."""
         waiting = {id(channel): channel for item in self._queue for _, channel, _, _ in item.texts}
+        waiting |= {id(channel): channel for item in self._queue for _, channel in item.members}
         grown = [c for c in waiting.values() if c.length > c.searched or (c.whole and c.settled < c.length)]
         self._unsearched = 0
         if not grown:
@@ -148,6 +191,8 @@ class Window:
         if types and not self._seen(types):
             channel.values = []
         channel.settled = settled
+        if channel.single and not findings and settled <= _LONGEST_CLEAN and len(self._clean) < _MOST_CLEAN:
+            self._clean.add(channel.text)
         kept = max(0, settled - channel.base - 2 * self._lookahead)  # context for what comes
         if kept and self._all_released(channel, channel.base + kept):
             channel.text, channel.base = channel.text[kept:], channel.base + kept
@@ -160,11 +205,9 @@ class Window:
     def _released(self) -> list[Event]:
         released = []
         while self._queue:
-            first = self._queue[0]
-            if any(channel.settled < start + len(text) for _, channel, start, text in first.texts):
+            if not self._queue[0].ready():
                 break
-            self._queue.popleft()
-            released.append(self._masked(first))
+            released.append(self._masked(self._queue.popleft()))
         return released
 
     def _masked(self, item: _Waiting) -> Event:
@@ -173,7 +216,27 @@ class Window:
             new = masked(text, start, channel.values, is_json=channel.is_json)
             if new != text:
                 changed[path] = (text, new)
-        return rewritten(item.event, item.doc, changed) if changed else item.event
+        named = {n: MASK for n, (_, channel) in enumerate(item.members) if channel.values}
+        if not changed and not named and not item.tokens:
+            return item.event
+        if item.doc is None:
+            return framed(item.event, encoded(changed[()][1], decoded(item.event.data)[1]))
+        if not named and not item.tokens:
+            return rewritten(item.event, item.doc, changed)
+        body = Body(item.event.data, item.doc)
+        for path, (_, new) in changed.items():
+            body.set(path, new)
+        for path, instead in item.tokens:
+            body.set(path, instead)
+        write_members(body, [member for member, _ in item.members], named)
+        return framed(item.event, rendered(body))
+
+
+def _plain(event: Event) -> list[AnswerText]:
+    """What an event says that is no JSON, or one that nobody could read: a text."""
+    if not event.data or event.data == DONE:
+        return []
+    return [AnswerText((), "data", Kind.TEXT, decoded(event.data)[0])]
 
 
 def masked(text: str, offset: int, values: Iterable[tuple[int, int]], *, is_json: bool) -> str:

@@ -33,7 +33,8 @@ class PiiVault(_Model):
 
 
 class PiiSigning(_Model):
-    """Credentials to sign a changed body with (AWS Signature Version 4). Without them such calls are refused."""
+    """Credentials to sign a changed body with (AWS Signature Version 4), for Bedrock alone. Without them such calls are
+    refused. Give them no more rights than to call models: whoever may reach the proxy can use them for that."""
 
     access_key: KeySource = Field(description="`env:NAME` or `file:PATH` of the access key's id.")
     secret_key: KeySource = Field(description="`env:NAME` or `file:PATH` of the secret access key.")

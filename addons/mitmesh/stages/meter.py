@@ -42,7 +42,7 @@ class Meter(Stage):
         """How will it be paid for? And have a stream tell its usage, where it would not."""
         x.billing = billing(x.target.proven if x.target else "", x.path, x.headers, x.host.billing)
         may_ask = x.host.ask_usage and x.rules.mesh.ask_usage
-        if not may_ask or not x.body or x.framing is Framing.NONE or is_signed(x.headers):
+        if not may_ask or not x.body or x.framing is Framing.NONE or is_signed(x.headers, x.path):
             return
         if edit := x.dialect.ask_usage(x.body.doc):
             x.body.set(*edit)

@@ -152,7 +152,7 @@ class Quota(Stage):
         return Need(prompt, output, prompt if may_set(x) else 0), bound
 
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
-        if not x.body or not _binding(found) or is_signed(x.headers) or UNCAPPED in x.path:
+        if not x.body or not _binding(found) or is_signed(x.headers, x.path) or UNCAPPED in x.path:
             return
         if edit := x.dialect.cap_output(x.body.doc, most, x.provider):
             x.body.set(*edit)

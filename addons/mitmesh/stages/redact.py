@@ -28,7 +28,7 @@ from mitmesh.redaction.report import describe
 from mitmesh.redaction.restore import RestoreStream, restore_body
 from mitmesh.redaction.restoretext import RestoreText
 from mitmesh.redaction.secrets import term
-from mitmesh.redaction.signing import CannotSign, is_signed, sign
+from mitmesh.redaction.signing import CannotSign, is_signed, permit, sign
 from mitmesh.redaction.sources import credentials
 from mitmesh.redaction.stored import SHORT, Spoken, Withheld, searched_answer, spoken, stored_answer
 from mitmesh.redaction.vault import Vault
@@ -147,7 +147,7 @@ class Redact(Stage):
             self._write(x, redaction, every, own, odd)
         self._write_beside(x, redaction, dict(enumerate(beside, len(texts))))
         x.edits_stream |= bool(state.table) and x.framing is not Framing.NONE
-        if redaction.sent and not x.refusal and is_signed(x.headers):
+        if redaction.sent and not x.refusal and is_signed(x.headers, x.path):
             self._sign(x)
 
     async def _known(self, x: Exchange, refers: References, caller: str) -> tuple[dict[str, str], Names]:
@@ -241,10 +241,9 @@ class Redact(Stage):
     def _sign(self, x: Exchange) -> None:
         """The client signed what it sent; sign what is sent now, or refuse."""
         reason = "no credentials to sign it again are configured (`signing` in rules/pii.yaml)"
-        if (key := credentials(x.rules.pii.signing)) and x.body and x.target:
-            port = {"https": 443, "http": 80}.get(x.target.scheme) == x.target.port
-            host = x.headers.get("host") or (x.target.name if port else f"{x.target.name}:{x.target.port}")
+        if (key := credentials(x.rules.pii.signing)) and x.body:
             try:
+                host = permit(x.headers, x.path, x.target, is_bedrock=x.host.provider == "bedrock")
                 body = x.body.render()
                 x.headers.update(sign(x.method, host, x.path, x.headers, body, key, datetime.now(UTC)))
                 return
@@ -330,8 +329,11 @@ class Redact(Stage):
         said: dict[str, Any] = {"persons": finder.persons, "models": list(finder.models), "detail": finder.detail}
         if not finder.ready:
             said["problem"] = f"the finder does not work: {finder.detail}"
-        if self.vault.failures:
-            said["warning"] = f"{self.vault.failures} writes to the vault failed"
+        warnings = [finder.detail] if finder.ready and finder.detail else []
+        warnings += [self.vault.warning] if self.vault.warning else []
+        warnings += [f"{self.vault.failures} writes to the vault failed"] if self.vault.failures else []
+        if warnings:
+            said["warning"] = "; ".join(warnings)
         return said
 
 

@@ -137,6 +137,11 @@ def _is_text(part: bytes, kind: str) -> bool:
     return controls <= 1 + len(part) // _FEW or wide(part)
 
 
+def is_binary(content_type: str) -> bool:
+    """Does it say that its bytes are no text: media, an archive, a protocol's messages?"""
+    return _BINARY.match(_type(content_type)[0]) is not None
+
+
 def _fields(raw: bytes) -> list[Piece] | None:
     if not raw.isascii():
         return _texts(raw, 0, len(raw), "text/plain")  # no form then; as a text it is read all the same
