@@ -36,6 +36,17 @@ def reading(raw: bytes, dialect: str = "openai_chat", **headers: str) -> Reading
     return read(raw, DIALECTS[dialect], PATHS[dialect], named, LIMITS)
 
 
+@pytest.mark.parametrize("dialect", ["openai_chat", "generic"])
+def test_further_models(dialect: str) -> None:
+    """Every model that the body names is read; more than anybody means is refused in any dialect."""
+    doc = {**CHAT, "models": ["m", "o3"]}
+    assert reading(json.dumps(doc).encode(), dialect, content_type="application/json").call.others == ("o3",)
+    doc["models"] = [f"m{number}" for number in range(1000)]
+    with pytest.raises(Unreadable) as caught:
+        reading(json.dumps(doc).encode(), dialect, content_type="application/json")
+    assert (caught.value.status, caught.value.rule, caught.value.always) == (400, "body.too_many_models", True)
+
+
 @pytest.mark.parametrize(
     ("encoding", "pack"),
     [

@@ -30,12 +30,16 @@ from mitmesh.scope import find_path
 from mitmesh.targets import target_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from mitmproxy.certs import Cert
 
     from mitmesh.flowlist import Show
     from mitmesh.kernel import Caller
     from mitmesh.stage import Stage
 
+STRANGERS = 64 * 1024
+"""Bytes that are held of a body whose sender did not say who they are."""
 STOP_SECONDS = 1
 """How long a stopping process waits for stages that decide on a call, after it has told them to end."""
 
@@ -64,13 +68,14 @@ class Calls:
         dialect: Dialect | None,
         caller: Caller | None = None,
         login: str | None = None,
+        shown: Sequence[Cert] = (),
     ) -> None:
         """The request's headers are here: open its Exchange, and refuse what headers alone show to be wrong.
 
         `dialect` None is a path of the gateway that has none; `caller` is who the kernel says it is, `login` what its
-        connection was opened with (Proxy-Authorization)."""
+        connection was opened with (Proxy-Authorization), `shown` the certificates that the proxy itself was shown."""
         headers = snapshot(flow.request.headers)
-        chain = flow.client_conn.certificate_list
+        chain = flow.client_conn.certificate_list or shown
         x = Exchange(
             dialect=dialect or DIALECTS["generic"],
             method=flow.request.method,
@@ -155,10 +160,12 @@ class Calls:
             self.finish(flow, self._inbound.failed(flow, x))
 
     def limit(self, flow: http.HTTPFlow) -> int | None:
-        """How many bytes of a body mitmproxy may hold in memory: the hard cap, twice the soft one; none for what is
-        not ours."""
+        """How many bytes of a body mitmproxy may hold in memory: the hard cap, twice the soft one; any for what is not
+        ours, few for what was turned away."""
         x = self.open.get(flow.id)
-        return 2 * x.rules.mesh.limits.body_bytes if x else None
+        if x is None:
+            return STRANGERS if flow.metadata.get(replies.TURNED_AWAY) else None
+        return 2 * x.rules.mesh.limits.body_bytes
 
     def finish(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
         """End an exchange, the first time it is asked to."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from mitmesh.stages.scope import why_blocked
 
 if TYPE_CHECKING:
     from mitmproxy import connection, tcp, tls, udp
+    from mitmproxy.certs import Cert
     from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
     from mitmesh.exchange import Exchange
@@ -83,6 +84,8 @@ class Connections:
         """Who is behind a client, where the kernel tells."""
         self.logins: dict[str, str] = {}
         """Proxy-Authorization by client, as its CONNECT had it."""
+        self.certificates: dict[str, Sequence[Cert]] = {}
+        """The chain by client that it showed to the proxy itself, which TLS within its tunnel would make forgotten."""
         self._pinned: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._said_loop = -SAY_AGAIN
 
@@ -123,6 +126,7 @@ class Connections:
         self._bound.pop(client.id, None)
         self.callers.pop(client.id, None)
         self.logins.pop(client.id, None)
+        self.certificates.pop(client.id, None)
 
     def connect(self, flow: http.HTTPFlow) -> None:
         """CONNECT: bind the connection to the host it names, or answer that it may not."""
@@ -165,8 +169,12 @@ class Connections:
 
     def decrypted(self, data: tls.TlsData) -> None:
         """The client accepted our certificate."""
-        if bound := self._bound.get(data.context.client.id):
-            self._tell(ConnectionKind.DECRYPTED, data.context.client, bound)
+        client = data.context.client
+        bound = self._bound.get(client.id)
+        if bound is None and client.certificate_list:
+            self.certificates[client.id] = client.certificate_list
+        elif bound:
+            self._tell(ConnectionKind.DECRYPTED, client, bound)
 
     def rejected(self, data: tls.TlsData) -> None:
         """The client rejected our certificate: counted, and where the rule says so, passed untouched from now on."""
@@ -210,6 +218,11 @@ class Connections:
         if scope.named_by == "host" and self._egress(request.host, request.port, None):
             return None  # a Host header opens no way into this machine; the second lock refuses it
         return scope.rule if scope.kind != "tunnel" else None
+
+    def is_bare(self, flow: http.HTTPFlow) -> bool:
+        """Does this request come to the forward proxy by itself, without a CONNECT that opened its connection?"""
+        client = flow.client_conn
+        return client.proxy_mode.type_name in ("regular", "upstream") and client.id not in self._bound
 
     def is_gateway(self, client: connection.Client) -> bool:
         """Did this client come to the gateway?"""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mitmproxy import ctx, exceptions, hooks, http
 
-from mitmesh import dispatch, flowlist, gateway, logscrub, options, patches
+from mitmesh import dispatch, flowlist, gateway, logscrub, options, patches, replies
 from mitmesh.calls import Calls, dialect_of
 from mitmesh.catalog import CATALOG
 from mitmesh.connections import Connections
@@ -114,7 +114,7 @@ class Engine:
 
     async def http_connect(self, flow: http.HTTPFlow) -> None:
         """CONNECT names a host; who opens it may have to say who they are."""
-        if not await self._login(flow):
+        if not await self._refused(flow):
             self._guarded(flow.client_conn, Connections.connect, flow)
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
@@ -170,9 +170,12 @@ class Engine:
 
     # --- calls ---
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """A call begins, or something that is none passes."""
-        self._guarded(flow.client_conn, self._begin, flow)
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """A call begins, or something that is none passes. Without a CONNECT before it (`POST http://...`) it may have
+        to say who it is from, as a CONNECT does."""
+        asked = self.connections is not None and self.connections.is_bare(flow)
+        if not (asked and await self._refused(flow)):
+            self._guarded(flow.client_conn, self._begin, flow)
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """The whole request."""
@@ -213,15 +216,18 @@ class Engine:
         elif rule := connections.rule_of(flow):
             via = "transparent" if flow.client_conn.proxy_mode.type_name != "regular" else "forward"
             dialect = dialect_of(rule, connections.house, request)
-            self.calls.begin(flow, rule, via, dialect, caller, login)
+            shown = connections.certificates.get(flow.client_conn.id, ())
+            self.calls.begin(flow, rule, via, dialect, caller, login, shown)
         else:
             flow.metadata[PASSES] = True
             request.stream = True
+            if not ctx.options.upstream_auth:  # which put its own there
+                request.headers.pop("proxy-authorization", None)  # it was for us
 
     # --- helpers ---
 
-    async def _login(self, flow: http.HTTPFlow) -> bool:
-        """Answer a CONNECT without the credentials it needs, with 407; false where it may go on."""
+    async def _refused(self, flow: http.HTTPFlow) -> bool:
+        """Answer what comes to the proxy without the credentials it needs, with 407; false where it may go on."""
         try:
             house = self.calls.house if self.calls else None
             stage = next((each for each in house.stages if isinstance(each, Identity)), None) if house else None
@@ -229,11 +235,10 @@ class Engine:
             why = await stage.login(shown, house.rules) if stage and house else None
         except Exception as error:  # noqa: BLE001 # nobody can say who it is
             log.error("login failed: %s", where(error))
-            flow.response = http.Response.make(503, "mitmesh could not check these credentials; try again.\n")
+            replies.turn_away(flow, 503, "could not check these credentials; try again")
             return True
         if why:
-            headers = [(b"proxy-authenticate", b'Basic realm="mitmesh"'), (b"proxy-authenticate", b"Bearer")]
-            flow.response = http.Response.make(407, f"mitmesh: {why}.\n", http.Headers(headers))
+            replies.turn_away(flow, 407, why)
         return bool(why)
 
     def _guarded[E](self, client: connection.Client, hook: Callable[[Connections, E], None], event: E) -> None:

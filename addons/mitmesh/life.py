@@ -26,7 +26,7 @@ from mitmesh.kernel import Kernel
 from mitmesh.live.server import LivePages
 from mitmesh.loopback import Loopback
 from mitmesh.redaction.output import Proxy
-from mitmesh.rules import Rules, RulesError, fingerprint, load
+from mitmesh.rules import Rules, RulesError, fingerprint, fingerprint_of, load
 from mitmesh.rules.quotas import team_limits
 from mitmesh.scope import HostTable
 from mitmesh.stages.cache import Cache
@@ -74,15 +74,19 @@ class Life:
         self._tasks: set[asyncio.Task[None]] = set()
         self._places: dict[str, str] = {}
         self._file: runfile.RunFile | None = None
+        self._named: tuple[Path, ...] = ()
+        """Files that rules name: looked at as theirs are."""
 
     async def build(self) -> House:
         """Check the options, load the rules, start the stages. Raises SystemExit with one clear line logged."""
         try:
             self._check()
-            rules_seen = fingerprint(self._rules)
+            seen = fingerprint(self._rules)
             rules = await asyncio.to_thread(self._load)
+            self._named = rules.named_files()
+            named_seen = fingerprint_of(self._named)
             self._signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
-            self._seen = rules_seen, ca.fingerprint(self._data / "ca")
+            self._seen = seen, ca.fingerprint(self._data / "ca"), named_seen
             trust = self._options.ssl_verify_upstream_trusted_ca
             serve = demo.serve if self._options.mesh_demo else None
             site = Site(self._data, self._names, serve, trust, self._corporate())
@@ -269,10 +273,11 @@ class Life:
         return rules if limits is rules.quotas else replace(rules, quotas=limits)
 
     def _state(self) -> tuple[Any, ...]:
-        """What changes when a rules file does, or when another CA is to sign. And run.json is kept."""
+        """What changes when a rules file does, or one that rules name, or when another CA is to sign. And run.json is
+        kept."""
         if self._file and self.house.phase is Phase.READY:
             self._file.keep()
-        return fingerprint(self._rules), ca.fingerprint(self._data / "ca")
+        return fingerprint(self._rules), ca.fingerprint(self._data / "ca"), fingerprint_of(self._named)
 
     async def _follow(self) -> None:
         """Apply changed rules files; a bad one leaves the old rules in force, and says so."""
@@ -284,6 +289,8 @@ class Life:
                     continue
                 self._seen = seen
                 rules = await asyncio.to_thread(self._load)
+                self._named = rules.named_files()  # of the new rules, which may wait for one of them
+                self._seen = *seen[:2], fingerprint_of(self._named)
                 signers = await asyncio.to_thread(ca.prepare, self._data / "ca", rules)
                 self.house.configure(rules, HostTable(rules.hosts))
                 self._signers = signers

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
+from mitmesh.dialects import fallbacks
 from mitmesh.dialects.base import Call, Dialect, DialectError
 from mitmesh.exchange import Inspected
 from mitmesh.rules import Limits
@@ -111,6 +112,11 @@ def _says_json(dialect: Dialect, content_type: str, plain: bytes) -> bool:
 
 def _call(dialect: Dialect, doc: object, path: str, headers: Mapping[str, str]) -> Call:
     try:
-        return dialect.read(doc, path, headers)
+        call = dialect.read(doc, path, headers)
+        call.others = fallbacks.further(doc, call.model)
+        return call
+    except fallbacks.TooManyModels:
+        said = f"A request may name at most {fallbacks.MOST} models."
+        raise Unreadable(400, "body.too_many_models", said, always=True) from None
     except DialectError as error:
         raise Unreadable(400, "body.wrong_shape", f"The body has not the shape of this API: {error}.") from None

@@ -23,6 +23,9 @@ _STREAM_TYPE = {
     Framing.NONE: "application/json",
 }
 
+TURNED_AWAY = "mesh_turned_away"
+"""Marks a flow whose client did not say who it is, where it must."""
+
 
 def stream_type(framing: Framing) -> str:
     """The Content-Type of an answer that is cut so."""
@@ -95,6 +98,16 @@ def _own(x: Exchange, status: int, body: bytes, headers: dict[str, str]) -> http
     said = {**headers, "cache-control": "no-store", **_about(x, headers.get("x-mesh-rule"))}
     fields = [(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in said.items()]
     return http.Response.make(status, body, fields)
+
+
+def turn_away(flow: http.HTTPFlow, status: int, why: str) -> None:
+    """Answer who comes to the proxy without credentials that hold, and mark the flow: no call begins."""
+    headers = [(b"x-mesh-origin", b"proxy")]
+    if status == 407:
+        headers += [(b"proxy-authenticate", b'Basic realm="mitmesh"'), (b"proxy-authenticate", b"Bearer")]
+    body = b"" if flow.request.method == "HEAD" else f"mitmesh: {why}.\n".encode()
+    flow.metadata[TURNED_AWAY] = True
+    flow.response = http.Response.make(status, body, headers)
 
 
 def mark(response: http.Response, x: Exchange) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,10 @@ class RunFile:
         self._replace(self._told)
 
     def keep(self) -> None:
-        """Say it again where the one that said so last has gone. Raises OSError."""
+        """Say it again where the one that said so last has gone; where it cannot be written now, next time."""
         if not runs(read(self._data)):
-            self.write()
+            with suppress(OSError):
+                self.write()
 
     def leave(self) -> None:
         """We are gone: the settings stay, unless another has written them."""

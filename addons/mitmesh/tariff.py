@@ -39,6 +39,17 @@ class Tariff:
         return int(total.to_integral_value(ROUND_HALF_UP))
 
 
+@dataclass(slots=True, frozen=True)
+class Dearest:
+    """The tariffs of several models, one of which will serve a call: what it costs at most."""
+
+    tariffs: tuple[Tariff, ...]
+
+    def cost(self, usage: Usage) -> int:
+        """Micro-dollars for `usage` at the dearest of them."""
+        return max(tariff.cost(usage) for tariff in self.tariffs)
+
+
 def _at(rate: Rate, prompt: int) -> Decimal:
     """A rate at this size of prompt. Crossing a tier's limit prices all tokens of the call, not only those above."""
     dollars, tiers = rate

@@ -15,7 +15,7 @@ from mitmesh.attest import Rejected
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.rules.identities import CertificateIdentity, Certificates
 
-HOUR = int(NOW.timestamp()) // 3600
+MOMENT = NOW.timestamp()
 SPIFFE = "spiffe://corp.example/ns/ci/sa/agent"
 
 
@@ -45,7 +45,7 @@ def check(issuer: Issuer, tmp_path: Path) -> CertificateCheck:
 )
 def test_who(check: CertificateCheck, issuer: Issuer, name: x509.GeneralName, team: str, user: str | None) -> None:
     """The first rule whose name the certificate bears says who it is."""
-    found = check.find(issuer.client(name), HOUR)
+    found = check.find(issuer.client(name), MOMENT)
     assert found and (found.team, found.user) == (team, user)
 
 
@@ -59,15 +59,15 @@ def test_what_it_was_made_for(
     """A server's certificate of the same CA is no client's."""
     chain = issuer.client(x509.UniformResourceIdentifier(SPIFFE), usage=usage)
     if holds:
-        assert check.find(chain, HOUR)
+        assert check.find(chain, MOMENT)
     else:
         with pytest.raises(Rejected):
-            check.find(chain, HOUR)
+            check.find(chain, MOMENT)
 
 
 def test_nobody(check: CertificateCheck, issuer: Issuer) -> None:
     """A certificate that holds and is named in no rule is nobody's."""
-    assert check.find(issuer.client(x509.DNSName("other.example")), HOUR) is None
+    assert check.find(issuer.client(x509.DNSName("other.example")), MOMENT) is None
 
 
 def test_what_does_not_hold(check: CertificateCheck, issuer: Issuer) -> None:
@@ -75,8 +75,32 @@ def test_what_does_not_hold(check: CertificateCheck, issuer: Issuer) -> None:
     name = x509.UniformResourceIdentifier(SPIFFE)
     for chain in (Issuer().client(name), Issuer("other").client(name), issuer.client(name, days=-1)):
         with pytest.raises(Rejected) as caught:
-            check.find(chain, HOUR)
+            check.find(chain, MOMENT)
         assert "corp.example" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lives", [5, 600])
+def test_when_it_holds(check: CertificateCheck, issuer: Issuer, lives: int) -> None:
+    """From its first second to its last, and not a second more, whether it was seen before or not (short-lived SPIFFE
+    certificates): nothing waits for an hour to turn."""
+    began = NOW.replace(minute=20, second=0, microsecond=0)
+    chain = issuer.client(x509.UniformResourceIdentifier(SPIFFE), began=began, seconds=lives)
+    first = began.timestamp()
+    for moment, holds in ((-1, False), (0, True), (lives, True), (lives + 1, False), (1, True), (-1, False)):
+        if holds:
+            found = check.find(chain, first + moment)
+            assert found and found.team == "agents"
+        else:
+            with pytest.raises(Rejected):
+                check.find(chain, first + moment)
+
+
+def test_an_issuer_that_ends_first(check: CertificateCheck, issuer: Issuer) -> None:
+    """A certificate holds no longer than the CA above it, though it was verified while both did."""
+    chain = issuer.client(x509.UniformResourceIdentifier(SPIFFE), days=1000)
+    assert check.find(chain, MOMENT)
+    with pytest.raises(Rejected):
+        check.find(chain, issuer.certificate.not_valid_after_utc.timestamp() + 1)
 
 
 def test_a_ca_that_is_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from attest.clock import Clock
 from mitmesh.attest import Rejected
 from mitmesh.attest import jwt as module
-from mitmesh.attest.jwt import LONGEST, REMEMBERED, Claimed, Tokens
+from mitmesh.attest.jwt import LONGEST, REMEMBERED, Claimed, Tokens, header_of
 from mitmesh.attest.keysets import LOOK, STALE, KeySets, KeysUnavailable
 from mitmesh.rules.identities import Claims, Issuer
 
@@ -117,6 +118,52 @@ async def test_forged(tokens: Tokens) -> None:
     ):
         with pytest.raises(Rejected):
             await tokens.verify(token)
+
+
+@pytest.mark.parametrize("alg", KEYS)
+async def test_a_token_that_names_no_key(tmp_path: Path, tokens: Tokens, alg: str) -> None:
+    """Of several keys those that are for its algorithm are tried; what none of them signed is said rightly."""
+    others = [ECKey.generate_key("P-384"), ECKey.generate_key("P-256"), OKPKey.generate_key("X25519")]
+    write(tmp_path / "keys.json", *others, *KEYS.values())
+    token = jwt.encode({"alg": alg}, GOOD, KEYS[alg], algorithms=[alg])
+    assert "kid" not in (header_of(token) or {})
+    assert (await tokens.verify(token)).user == "ada"
+    stranger = jwt.encode({"alg": "ES256"}, GOOD, ECKey.generate_key("P-256"), algorithms=["ES256"])
+    with pytest.raises(Rejected, match="names no key"):
+        await tokens.verify(stranger)
+    with pytest.raises(Rejected, match="names a key that its issuer does not have"):
+        await tokens.verify(signed(GOOD, key=ECKey.generate_key("P-256"), kid="unknown"))
+
+
+def packed(said: object) -> str:
+    raw = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    ("token", "ours"),
+    [
+        (f"{packed({'alg': 'RS256'})}.{packed({'iss': 'https://login.test'})}.x", True),
+        (f"no-header.{packed({'iss': 'https://login.test'})}.x", True),
+        (f"{packed({'alg': 'RS256'})}.{packed({'iss': 'https://theirs.test'})}.x", False),
+        (f"{packed({'alg': 'HS256'})}.{packed({'api_key': 'x'})}.x", False),  # a provider's own, without issuer
+        (f"{packed({'alg': 'RS256'})}.{packed({'iss': 'https://theirs.test', 'x': 'y' * LONGEST})}.x", True),
+        (f"{packed({'alg': 'RS256'})}.{packed(b'not JSON')}.x", True),
+        (f"{packed({'alg': 'RS256'})}.{packed(['https://login.test'])}.x", True),
+        (f"{packed({'alg': 'RS256'})}.%%%.x", True),
+        (f"{packed({'typ': 'JWT'})}.{packed(b'not JSON')}.x", False),
+        ("sk-proj.v1." + "x" * 20_000, False),
+        ("sk." + "x" * LONGEST + ".y", False),
+        ("x" * 20_000, False),
+        (f"{packed({'alg': 'dir', 'enc': 'A256GCM'})}.a.b.c.d", False),
+    ],
+)
+def test_whose_a_token_is(tokens: Tokens, token: str, ours: bool) -> None:
+    """In a provider's key's place: ours by its issuer, or where it has a token's shape and nobody can say whose it is.
+    Providers' own keys and tokens pass; without issuers all do."""
+    assert tokens.is_ours(token) is ours
+    tokens.configure([])
+    assert not tokens.is_ours(token)
 
 
 async def test_oversized(tokens: Tokens) -> None:

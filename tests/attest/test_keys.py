@@ -10,7 +10,7 @@ import pytest
 from mitmesh.attest import Rejected
 from mitmesh.attest.allowed import in_scope, may_use, rule_for
 from mitmesh.attest.keys import FILE, POLL, KeyFile, KeyRing
-from mitmesh.dialects.base import Operation
+from mitmesh.dialects.base import Call, Operation
 from mitmesh.rules.identities import ModelRule
 
 WHAT = {"team": "red", "user": "ada", "tier": None, "scopes": ("chat",), "models": ("gpt-*",), "note": "ci"}
@@ -61,8 +61,8 @@ async def test_what_does_not_hold(tmp_path: Path) -> None:
     await ring.stop()
 
 
-async def test_a_damaged_file(tmp_path: Path) -> None:
-    """Where the file cannot be read no key is taken, and it is said."""
+async def test_a_damaged_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the file cannot be read no key is taken, and it is said: once, however often it is looked at."""
     _, text = KeyFile(tmp_path).create(expires=None, **WHAT)
     (tmp_path / FILE).write_bytes(b"no database" * 100)
     (tmp_path / f"{FILE}-wal").unlink(missing_ok=True)
@@ -70,6 +70,9 @@ async def test_a_damaged_file(tmp_path: Path) -> None:
     assert ring.problem
     with pytest.raises(Rejected, match="cannot be read"):
         ring.find(text)
+    for _ in range(3):
+        await ring._look()
+    assert len([line for line in caplog.messages if "cannot be read" in line]) == 1
     await ring.stop()
 
 
@@ -91,7 +94,22 @@ async def test_a_damaged_file(tmp_path: Path) -> None:
 )
 def test_models(model: str | None, operation: Operation, allow: list[str], refuse: list[str], may: bool) -> None:
     """Which models may be used: those that are allowed and not refused."""
-    assert may_use(model, operation, allow, refuse) is may
+    assert may_use(Call(operation, model), allow, refuse) is may
+
+
+@pytest.mark.parametrize(
+    ("others", "allow", "refuse", "may"),
+    [
+        (("o3",), ["gpt-*"], [], False),
+        (("o3",), [], ["o3"], False),
+        (("gpt-5", "vendor/o3"), ["gpt-*"], [], False),
+        (("gpt-5",), ["gpt-*"], ["o3"], True),
+        (("o3",), [], [], True),
+    ],
+)
+def test_further_models(others: tuple[str, ...], allow: list[str], refuse: list[str], may: bool) -> None:
+    """Of several models that may serve a call, each must be allowed."""
+    assert may_use(Call(Operation.CHAT, "gpt-4o-mini", others=others), allow, refuse) is may
 
 
 def test_rules_by_team() -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import certifi
 import pytest
 from aiohttp import web
 from joserfc.jwk import ECKey
@@ -62,7 +63,7 @@ def key(kid: str) -> ECKey:
 def held(authority: Authority, issuer: Issuer, clock: Clock) -> tuple[KeySets, str]:
     source = f"{issuer.url}/jwks.json"
     keysets = KeySets(str(authority.ca), clock)
-    keysets.configure([source])
+    keysets.configure({source: None})
     return keysets, source
 
 
@@ -81,6 +82,38 @@ async def test_over_https(authority: Authority, server: Issuer) -> None:
     assert await keysets.get(source, anew=True) is first and server.asked == 1
     clock.now = AGAIN + 1
     assert kids(await keysets.get(source, anew=True)) == ["b"] and server.asked == 2
+
+
+async def test_a_ca_of_its_own(authority: Authority, server: Issuer) -> None:
+    """An issuer behind a company's CA is trusted by the file it names, and by that alone; another file is a new try."""
+    server.has(key("a"))
+    source, clock = f"{server.url}/jwks.json", Clock()
+    keysets = KeySets(None, clock)
+    keysets.configure({source: None})
+    with pytest.raises(KeysUnavailable, match="cannot be read"):
+        await keysets.get(source)
+    keysets.configure({source: str(authority.ca)})
+    first = await keysets.get(source)
+    assert kids(first) == ["a"]
+    keysets.configure({source: str(authority.ca)})
+    assert await keysets.get(source) is first
+    keysets.configure({source: certifi.where()})
+    with pytest.raises(KeysUnavailable):
+        await keysets.get(source)
+    assert server.asked == 1
+
+
+async def test_tried_again_when_the_rules_change(authority: Authority, server: Issuer) -> None:
+    """What could not be read is read at once when an operator changed something."""
+    keysets, source = held(authority, server, Clock())
+    server.status = 500
+    for _ in range(2):
+        with pytest.raises(KeysUnavailable):
+            await keysets.get(source)
+    server.has(key("a"))
+    server.status = 200
+    keysets.configure({source: None})
+    assert kids(await keysets.get(source)) == ["a"] and server.asked == 2
 
 
 async def test_a_large_set(authority: Authority, server: Issuer) -> None:
@@ -146,7 +179,7 @@ async def test_a_server_that_nobody_vouches_for(server: Issuer) -> None:
     """Its certificate must be of a CA that is trusted."""
     source = f"{server.url}/jwks.json"
     keysets = KeySets()
-    keysets.configure([source])
+    keysets.configure({source: None})
     server.has(key("a"))
     with pytest.raises(KeysUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
         await keysets.get(source)

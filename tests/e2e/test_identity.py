@@ -23,7 +23,7 @@ from attest.clients import SERVER, Issuer
 from e2e.certs import Authority
 from e2e.conftest import MakeMesh, reachable
 from e2e.mesh import RAW_TEXT, WAYS, Mesh
-from e2e.provider import Provider
+from e2e.provider import Provider, wait_for
 from e2e.sdks import Kind, ask
 from mitmesh.attest.keys import KeyFile
 
@@ -195,7 +195,7 @@ def test_nothing_is_kept(known: Mesh, red: tuple[str, str], provider: Provider) 
 
 
 @pytest.mark.quick
-def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
+def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider, plain: Provider) -> None:
     """Where they are required nothing passes without them, what is tunnelled neither."""
     mesh = make_mesh(local={"identities.yaml": "proxy_credentials: required\nunknown: refuse\n"}).start()
     text, key_id = virtual(mesh)
@@ -211,6 +211,14 @@ def test_proxy_credentials(make_mesh: MakeMesh, provider: Provider) -> None:
     assert (row["key_id"], row["team"]) == (key_id, "red") and json.loads(row["identity_sources"])["team"] == "proxy"
     seen = provider.call()
     assert seen.header("authorization") == "Bearer sk-own" and seen.header("proxy-authorization") is None
+    for url in (URL.replace("https:", "http:"), "http://plain.example/"):
+        for headers in ({}, {"proxy-authorization": f"Bearer mk-{'A' * 43}"}, {"proxy-authorization": "Basic eDp5"}):
+            refused = post(mesh, {"authorization": "Bearer sk-own"} | headers, url=url)
+            assert refused.status_code == 407 and "Basic" in refused.headers["proxy-authenticate"], (url, headers)
+        assert post(mesh, {}, "x" * 10**6, url=url).status_code == 407  # nothing of it is held
+    assert plain.calls == []
+    assert post(mesh, {}, url="http://plain.example/echo", proxy=with_key).status_code == 200
+    assert plain.call().header("proxy-authorization") is None
     gate = post(mesh, {"authorization": "Bearer sk-own"}, url=f"{mesh.gateway}/v1/chat/completions", proxy=None)
     assert (gate.status_code, gate.json()["error"]["code"]) == (401, "unknown")
 
@@ -249,6 +257,54 @@ def test_client_certificates(
             answer = call(nobody)
             assert (answer.status_code, mesh.exchange(answer.headers["x-mesh-id"])["team"]) == (200, None)
         assert len(provider.calls) == 3
+        other = Issuer()
+        (tmp_path / "ca.pem").write_bytes(other.certificate.public_bytes(Encoding.PEM))
+        file = other.written(tmp_path / "new.pem", spiffe)
+        wait_for(lambda: call(file).status_code == 200, "the changed file of CAs is in force")
+        assert call(tmp_path / "good.pem").status_code == 401
+        (tmp_path / "ca.pem").write_text("none")
+        wait_for(lambda: mesh.health()["warnings"], "the damaged file is told of")
+        assert (
+            "rules/local/identities.yaml:1: certificates.ca: the file has no certificate"
+            in mesh.health()["warnings"][0]
+        )
+        assert call(file).status_code == 200
+    finally:
+        mesh.stop()
+
+
+def test_a_certificate_shown_to_the_listener_itself(
+    tmp_path: Path, names: dict[str, Provider], authority: Authority, provider: Provider
+) -> None:
+    """To the proxy, reached by TLS, and to the gateway, whose certificate is localhost's; inside the proxy's tunnel a
+    client needs none, and one that it shows there is the one that counts."""
+    issuer, uri = Issuer(), x509.UniformResourceIdentifier
+    (tmp_path / "ca.pem").write_bytes(issuer.certificate.public_bytes(Encoding.PEM))
+    rule = f"{{ca: {tmp_path / 'ca.pem'}, names: [{{name: '*', user: name}}]}}"
+    local = {"mesh.yaml": RAW_TEXT, "egress.yaml": reachable(names), "identities.yaml": f"certificates: {rule}\n"}
+    options = ("--set", "request_client_cert=true")
+    mesh = Mesh(tmp_path / "mesh", resolve=names, trust=authority.ca, local=local, options=options).start()
+
+    def trusting(name: str | None) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(mesh.ca))
+        if name:
+            context.load_cert_chain(issuer.written(tmp_path / f"{name}.pem", uri(f"spiffe://{name}")))
+        return context
+
+    def user(url: str, inner: str | None, outer: str | None, via: str) -> str | None:
+        proxy = httpx.Proxy(mesh.proxy.replace("http://127.0.0.1", "https://localhost"), ssl_context=trusting(outer))
+        with httpx.Client(proxy=proxy if via == "proxy" else None, verify=trusting(inner), trust_env=False) as http:
+            answer = http.post(url, json=CHAT, headers={"authorization": "Bearer sk-own"})
+        assert answer.status_code == 200, answer.text
+        found: str | None = mesh.exchange(answer.headers["x-mesh-id"])["user"]
+        return found
+
+    try:
+        assert user(URL, None, None, "proxy") is None
+        assert user(URL, None, "outer", "proxy") == "spiffe://outer"
+        assert user(URL, "inner", "outer", "proxy") == "spiffe://inner"
+        gateway = mesh.gateway.replace("http://127.0.0.1", "https://localhost") + "/v1/chat/completions"
+        assert user(gateway, "gate", None, "gateway") == "spiffe://gate"
     finally:
         mesh.stop()
 

@@ -28,6 +28,22 @@ def test_create_list_revoke(capsys: pytest.CaptureFixture[str]) -> None:
     assert "revoked" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["--team", "--user", "--tier", "--models", "--scopes", "--expires"])
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
+def test_a_value_that_is_empty(name: str, value: str, folder: Path) -> None:
+    """A shell's variable that is not set makes no key for anybody or any model."""
+    with pytest.raises(SystemExit, match=name):
+        main(["create", "--team", "red", f"{name}={value}"])
+    assert KeyFile(folder).all() == []
+
+
+def test_a_list_with_gaps(folder: Path) -> None:
+    """Spaces and commas too many are no names."""
+    main(["create", "--team", "red", "--models", "gpt-4o*, o3,", "--scopes", "chat, embeddings"])
+    (key,) = KeyFile(folder).all()
+    assert (key.models, key.scopes) == (("gpt-4o*", "o3"), ("chat", "embeddings"))
+
+
 @pytest.mark.parametrize("name", ["--team", "--user", "--tier", "--note"])
 def test_names_that_would_forge_a_line(name: str, folder: Path) -> None:
     """What is not printable is no name."""

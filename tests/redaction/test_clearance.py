@@ -39,7 +39,9 @@ FRAGMENTS = st.sampled_from(
      "123-45-6789", "phone ", "password = ", "hunter2hunter2!X9", "-p", "curl -u ", "joe:s3cr3t-Pa55", "key", "token",
      "Authorization: Basic ", "dXNlcjpodW50ZXIyOTk=", "AKIAIOSFODNN7EXAMPLQ", "=", ":",
      '"', " ", "\n", "\\n", "\u200b", "the ",
-     "＠", "&#64;", "\\x40", "%2540", "–", "\0", "4111_1111_1111_1111", "是",
+     "AWS_SECRET_ACCESS_KEY=wJalrXUtnF/K7MDENGbPxRfi/CYzq93Lk0aTmQ8s", "ENV A_TOKEN ", "sshpass -p ", "redis-cli -a ",
+     "docker login -p ", "Cookie: sid=", "k3J9dLq0Zx7VbN2mR8tY", "my pw is ", "name: DB_PASSWORD, value: ",
+     "'", "(", ")",     "＠", "&#64;", "\\x40", "%2540", "–", "\0", "4111_1111_1111_1111", "是",
      "of words ", "0x", "_", "/", "é"]
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mitmesh.dialects.base import Provenance, Text
 from mitmesh.redaction import keyed, search
 from mitmesh.redaction.findings import Finding
 from mitmesh.redaction.keyed import Keyed, name_of, prefix
@@ -114,7 +115,7 @@ async def test_names_that_say_nothing_change_nothing(stage: Redact, finder: Sear
     finder.asked.clear()
     await stage.request(x)
     assert sent(x) == json.dumps(doc).encode()
-    assert "as it is" in finder.asked and "next_page_token: CAUQAA" in finder.asked
+    assert "as it is" in finder.asked and 'next_page_token: "CAUQAA"' in finder.asked
 
 
 async def test_numbers_stay_from_turn_to_turn(stage: Redact) -> None:
@@ -134,12 +135,23 @@ async def test_numbers_stay_from_turn_to_turn(stage: Redact) -> None:
         ("apiKey", "apiKey: "), ("DB_PASSWORD_2", "DB_PASSWORD_2: "), ("userPhone",
         "phone: "), ("phone_number", "phone: "),
         ("socialSecurityNumber", "ssn: "), ("creditCardNumber", "card: "), ("client_ip", "ip: "), ("contact_id", ""),
+        ("pw", "pw: "), ("secret_key_base", "secret_key_base: "), ("API_KEY_PROD", "API_KEY_PROD: "),
         ("content", ""), ("keyboard", ""), ("", ""), ("x" * 500 + "_token", "x" * 54 + "_token: "),
     ],
 )  # fmt: skip
 def test_telling_names(name: str, said: str) -> None:
     """Its last word tells."""
     assert prefix(name) == said
+
+
+@pytest.mark.parametrize(
+    "value", ["Xk9;vQ2,zL!p", "Xk9vQ2! zL!p7", "aQ7(b<c;d)e9", "aB9kQ2\"b'c!", "k(Xq9!vZ7$p)", "Xq9!vZ7$pL" * 80]
+)
+def test_the_whole_value(finder: Searching, value: str) -> None:
+    """Whatever signs are in it, it is one value, and none of it stays."""
+    made = Keyed([Text(("password",), Provenance.USER, value)], [value], [], None)
+    [found] = made.found([finder.find_now(made.searched[0])])
+    assert [(each.start, each.end) for each in found] == [(0, len(value))]
 
 
 def test_names_of_places() -> None:
@@ -150,12 +162,11 @@ def test_names_of_places() -> None:
 
 def test_findings_come_back_to_their_places() -> None:
     """Shifted by what was put before; what lies in that alone is nothing, and the finder's own list stays."""
-    from mitmesh.dialects.base import Provenance, Text
-
     made = Keyed([Text(("token",), Provenance.METADATA, "abc")], ["abc"], [], None)
-    theirs = [[Finding(0, 5, "X", "x", 1.0), Finding(5, 9, "Y", "y", 1.0)]]
-    assert made.searched == ["token: abc"] and keyed.prefix("token") == "token: "
-    assert made.found(theirs) == [[Finding(0, 2, "Y", "y", 1.0)]] and len(theirs[0]) == 2
+    theirs = [[Finding(0, 5, "X", "x", 1.0), Finding(5, 9, "Y", "y", 1.0), Finding(10, 12, "Z", "z", 1.0)]]
+    assert made.searched == ['token: "abc"'] and keyed.prefix("token") == "token: "
+    assert made.found(theirs) == [[Finding(0, 1, "Y", "y", 1.0), Finding(2, 3, "Z", "z", 1.0)]]
+    assert len(theirs[0]) == 3
 
 
 async def test_names_that_are_values(stage: Redact) -> None:

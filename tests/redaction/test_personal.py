@@ -107,6 +107,10 @@ def test_social_security() -> None:
     text = "123-45-6789 123456789 000-12-3456 666-12-3456 912-12-3456 123-00-4567 123-45-0000 123-45-6789-1"
     assert spans(personal.social_security, text) == ["123-45-6789"]
     assert spans(personal.social_security, "123456789", 0.1) == ["123456789"]
+    for goods in ("part no 078-05-1120", "SKU: 078-05-1120", "order #078-05-1120"):
+        assert spans(personal.social_security, goods) == []
+    for person in ("my number is 078-05-1120", "record 078-05-1120", "id 078-05-1120", "the order of Ann, 078-05-1120"):
+        assert spans(personal.social_security, person) == ["078-05-1120"]
 
 
 @pytest.mark.parametrize(

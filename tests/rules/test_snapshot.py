@@ -124,6 +124,18 @@ def test_a_folder_without_local(rules: Path) -> None:
         ("routes", "providers: {p: sk-1}", "rules/routes.yaml:1: providers.p: must be a mapping of fields"),
         ("routes", "routes: [{id: r, provider: q}]", "rules/routes.yaml:1: routes[0].provider: must name an entry"),
         ("prices", "prices: [{model: m, input: -1, output: 1}]", "rules/prices.yaml:1: prices[0].input: must match"),
+        (
+            "identities",
+            "unknown: refuse\nunknown_team: guests",
+            "rules/identities.yaml:2: unknown_team: must not be given with `unknown: refuse`",
+        ),
+        (
+            "identities",
+            "networks:\n- {network: 10.0.0.0/8, team: a}\n- {network: 10.1.0.0/16}",
+            "rules/identities.yaml:3: networks[1]: must have a team, a user or a namespace",
+        ),
+        ("identities", "models:\n- {id: a}", "rules/identities.yaml:2: models[0]: must have `allow` or `refuse`"),
+        ("identities", "models:\n- {id: a, allow: []}", "rules/identities.yaml:2: models[0].allow: must not be empty"),
         ("identities", "networks: [{network: x}]", "rules/identities.yaml:1: networks[0].network: must be an address"),
         ("host", "", "rules/host.yaml: is no rules file; there are mesh.yaml, hosts.yaml"),
     ],
@@ -135,6 +147,18 @@ def test_mistakes(rules: Path, name: str, text: str, message: str) -> None:
         load(rules)
     assert str(caught.value).startswith(message)
     assert "sk-1" not in str(caught.value)
+
+
+def test_what_has_an_effect(rules: Path) -> None:
+    """Ranges and teams that are left out of what follows them."""
+    write(
+        rules,
+        "identities",
+        "networks: [{network: 10.1.0.0/16}, {network: 10.0.0.0/8, team: a}]\n"
+        "models: [{id: free, team: admins}, {id: rest, allow: ['gpt-*'], refuse: ['*-preview']}]\n"
+        "unknown_team: guests\n",
+    )
+    assert load(rules).identities.unknown_team == "guests"
 
 
 def test_mistake_in_local(rules: Path) -> None:

@@ -18,7 +18,7 @@ from mitmesh.dialects.base import Call, Dialect, Operation
 from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.kernel import Caller
 from mitmesh.pods import Pod
-from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules
+from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules, RulesError, load
 from mitmesh.rules.identities import CertificateIdentity, Kubernetes
 from mitmesh.stages.identity import Identity, take_claims
 
@@ -160,6 +160,32 @@ async def test_the_kernel_comes_first(who: Caller, expected: dict[str, str]) -> 
     assert {name for name, source in x.identity.sources.items() if source == "kernel"} == set(expected)
 
 
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize(
+    ("rule", "field"),
+    [
+        ("certificates: {names: [{name: x}],\n  ca: FILE}", "certificates.ca"),
+        ("issuers:\n- {id: a, issuer: i, audience: [m], keys: 'https://i.test', ca: FILE}", "issuers[0].ca"),
+    ],
+)
+async def test_a_file_of_cas_that_is_none(tmp_path: Path, local: bool, rule: str, field: str) -> None:
+    """The mistake is told with the file and the line it is in."""
+    folder = tmp_path / "rules"
+    (folder / "local").mkdir(parents=True)
+    (folder / "hosts.yaml").write_text("hosts: []\n")
+    name = "local/identities.yaml" if local else "identities.yaml"
+    ca = tmp_path / "ca.pem"
+    (folder / name).write_text(rule.replace("FILE", str(ca)))
+    rules = load(folder)
+    assert rules.named_files() == (ca,)
+    for text, said in ((None, "cannot be read: No such file"), ("none", "has no certificate")):
+        if text:
+            ca.write_text(text)
+        with pytest.raises(RulesError) as caught:
+            Identity(NOWHERE).configure(rules)
+        assert str(caught.value).startswith(f"rules/{name}:2: {field}: the file {said}")
+
+
 SOURCES = ("kubernetes", "certificate", "jwt", "key", "proxy", "network", "header", "default")
 """Those that name a team, the strongest first."""
 MK, PROXY_MK = "mk-" + "A" * 43, "mk-" + "B" * 43
@@ -238,6 +264,17 @@ async def test_a_token_in_a_providers_keys_place(place: str) -> None:
         assert ("a.b.c" in f"{x.path} {x.headers}") is not ours
 
 
+@pytest.mark.parametrize("names", [("x-agentmesh-token",), ("x-mesh-token", "x-agentmesh-token")])
+async def test_a_token_in_the_aliass_header(names: tuple[str, ...]) -> None:
+    """X-AgentMesh-Token is X-Mesh-Token, which comes before it; neither leaves."""
+    stage, x = attested_by()
+    verify, seen = stage.tokens.verify, []
+    stage.tokens.verify = lambda token: (seen.append(token), verify(token))[1]  # type: ignore[method-assign,func-returns-value]
+    x.headers |= {name: name for name in names}
+    await stage.request(x)
+    assert seen == [names[0]] and x.identity.team == "jwt" and x.headers == {}
+
+
 async def test_two_tokens_of_ours() -> None:
     """Nobody can say which of them it is."""
     stage, x = attested_by()
@@ -256,6 +293,16 @@ async def test_what_a_key_may(source: str, scopes: tuple[str, ...], models: tupl
     stage.keys.find = lambda text: dataclasses.replace(find(text), scopes=scopes, models=models)  # type: ignore[method-assign]
     await stage.request(x)
     assert x.refusal and x.refusal.status == 403
+
+
+@pytest.mark.parametrize(("via", "refused"), [("forward", True), ("gateway", False), ("transparent", False)])
+@pytest.mark.parametrize("shown", [None, "Basic eDp5"])
+async def test_proxy_credentials_on_an_old_connection(via: str, refused: bool, shown: str | None) -> None:
+    """Its CONNECT was let in before credentials were required: its next call is not."""
+    stage, x = attested_by()
+    x.rules, x.via, x.proxy_credential = Rules(identities=Identities(proxy_credentials="required")), via, shown
+    await stage.request(x)
+    assert bool(x.refusal) is refused
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,16 @@ def test_own_prices_and_the_served_model() -> None:
     assert metered(model=None, answer=said(usage=TOLD, model="gpt-4o-mini")).cost == 210
 
 
+def test_one_of_several_models() -> None:
+    """The price is that of the model which answered, though it was not the first choice."""
+    rules = [Price(model="gpt-4o-mini", input="1", output="1"), Price(model="o3", input="10", output="10")]
+    for served, cost in (("openai/o3", 11_000), ("gpt-4o-mini", 1100), ("gpt-4o-mini-2024-07-18", 1100)):
+        x = exchange(answer=said(usage=TOLD, model=served), prices=rules)
+        x.call.others = ("o3",)
+        Meter().response(x)
+        assert x.cost == cost
+
+
 def test_settling_is_asked_for_only_where_there_is_work() -> None:
     """Ordinary answers need no thread; a settled exchange asks for none again and keeps its numbers."""
     meter = Meter()

@@ -14,6 +14,7 @@ import pytest
 from mitmesh import tokens
 from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Answer, Call, Operation, Usage
+from mitmesh.dialects.fallbacks import further
 from mitmesh.exchange import Billing, Exchange, Identity, Origin, Outcome, Reply, Target
 from mitmesh.quotas import in_sqlite
 from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
@@ -47,6 +48,7 @@ class House:
         doc = body or {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 10}
         raw = dumps(doc).encode()
         call = DIALECTS["openai_chat"].read(parse(raw), "/v1/chat/completions", {})
+        call.others = further(doc, call.model)
         x = Exchange(
             dialect=DIALECTS["openai_chat"],
             call=call,
@@ -307,6 +309,43 @@ async def test_models(house: House) -> None:
         ("b", "model=gpt-4o-mini", 1, 0),
         ("b", "model=other", 2, 0),
     ]
+
+
+SEVERAL = {
+    "model": "gpt-4o-mini",
+    "models": ["gpt-4o-mini", "o3"],
+    "messages": [{"role": "user", "content": PROMPT}],
+    "max_tokens": 10,
+}
+"""OpenRouter's: o3 may serve it as well."""
+
+
+async def test_several_models_in_dollars(house: House) -> None:
+    """What may be served by several is reserved at the dearest; one of unknown price makes it unknown."""
+    prices = [Price(model="gpt-4o-mini", input="2", output="10"), Price(model="o3", input="1", output="100")]
+    house.limit({"id": "usd", "unit": "dollars", "limit": "1", "per": "day"}, prices=prices)
+    x = await house.ask(body=SEVERAL)
+    assert await house.counts() == [("usd", "", 0, SIZE + 1000)]
+    await house.done(x, Usage(prompt=1, completion=1), cost=12)
+    assert await house.counts() == [("usd", "", 12, 0)]
+    refusal = (await house.ask(body={**SEVERAL, "models": ["no-such-model"]})).refusal
+    assert refusal and refusal.status == 402 and "'no-such-model'" in refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("served", "used"), [("gpt-4o-mini-2024-07-18", (2, 2, 0, 0)), ("openai/o3", (0, 0, 2, 2)), (None, (2, 2, 2, 2))]
+)
+async def test_several_models(house: House, served: str | None, used: tuple[int, ...]) -> None:
+    """It comes under the limits of each, and is charged to that which answered, as far as that is told."""
+    limit = {"unit": "tokens", "limit": 5000, "per": "day"}
+    house.limit({**limit, "id": "a", "model": "o3"}, {**limit, "id": "b", "model": "each"})
+    x = await house.ask(body=SEVERAL)
+    held = [(name, subject) for name, subject, _, reserved in await house.counts() if reserved == SIZE + 10]
+    assert held == [("a", "model=o3"), ("b", "model=gpt-4o-mini"), ("b", "model=o3")]
+    x.answer = Answer(model=served)
+    await house.done(x, Usage(prompt=1, completion=1))
+    mini, o3 = used[0], used[2]
+    assert [(name, count) for name, _, count, _ in await house.counts()] == [("a", o3), ("b", mini), ("b", o3)]
 
 
 async def test_operations_that_use_no_tokens(house: House) -> None:

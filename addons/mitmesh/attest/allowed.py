@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mitmesh.attest.keys import Key
-from mitmesh.dialects.base import Operation
+from mitmesh.dialects.base import Call, Operation
 from mitmesh.globs import glob
 from mitmesh.rules.identities import ModelRule
 
@@ -17,17 +17,22 @@ def rule_for(team: str | None, rules: Iterable[ModelRule]) -> ModelRule | None:
     return next((rule for rule in rules if rule.team in (None, team)), None)
 
 
-def may_use(model: str | None, operation: Operation, allow: Iterable[str], refuse: Iterable[str] = ()) -> bool:
-    """May this model be used? One that is not named may not, where only some are allowed; lists of models may."""
-    if operation not in _NEED_MODEL:
+def may_use(call: Call, allow: Iterable[str], refuse: Iterable[str] = ()) -> bool:
+    """May every model be used that the call names, for any may serve it? One that is not named may not, where only some
+    are allowed; lists of models may be asked for."""
+    if call.operation not in _NEED_MODEL:
         return True
     wanted, unwanted = tuple(allow), tuple(refuse)
-    if model is None:
-        return not wanted
-    name = model.rpartition("/")[2] if "/" in model else model
-    if any(glob(each).fullmatch(said) for each in unwanted for said in (model, name)):
+    if call.model is None and wanted:
         return False
-    return not wanted or any(glob(each).fullmatch(said) for each in wanted for said in (model, name))
+    if unwanted and any(_fits(name, unwanted) for name in call.models):
+        return False
+    return not wanted or all(_fits(name, wanted) for name in call.models)
+
+
+def _fits(model: str, patterns: Iterable[str]) -> bool:
+    name = model.rpartition("/")[2] if "/" in model else model
+    return any(glob(each).fullmatch(said) for each in patterns for said in (model, name))
 
 
 def in_scope(operation: Operation, key: Key) -> bool:

@@ -15,8 +15,14 @@ from hashlib import blake2b
 from typing import Any
 
 from joserfc import jwt
-from joserfc.errors import ExpiredTokenError, InvalidClaimError, InvalidKeyIdError, JoseError, MissingClaimError
-from joserfc.jwk import KeySet
+from joserfc.errors import (
+    ExpiredTokenError,
+    InvalidClaimError,
+    InvalidKeyIdError,
+    JoseError,
+    MissingClaimError,
+)
+from joserfc.jwk import Key, KeySet
 
 from mitmesh.attest import Rejected
 from mitmesh.attest.keysets import KeySets
@@ -29,6 +35,9 @@ LONGEST = 16 * 1024
 """Characters of a token; no header of a request that serious servers take is longer."""
 REMEMBERED = 4096
 """Tokens that were verified before: an agent sends the same one with every call."""
+MOST_TRIED = 8
+"""Keys that are tried for a token that names none."""
+_KINDS = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
 _WORD = 128
 
 log = logging.getLogger(__name__)
@@ -59,18 +68,27 @@ class Tokens:
         """Believe these issuers from now on."""
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
         self._known.clear()
-        self._keysets.configure({issuer.keys for issuer in issuers})
+        self._keysets.configure({issuer.keys: issuer.ca for issuer in issuers})
 
     def is_ours(self, token: str) -> bool:
-        """Does it claim to be of an issuer of ours? Others' are none of our business: a provider may use such too."""
-        return bool(self._issuers) and token.count(".") == 2 and issuer_of(token) in self._issuers
+        """Does it claim to be of an issuer of ours, or is it a token of which nobody can say? Others' are none of our
+        business: a provider may use such too."""
+        if not self._issuers or token.count(".") != 2:
+            return False
+        claims = claims_of(token)
+        if claims is not None and str(claims.get("iss")) in self._issuers:
+            return True
+        return (claims is None or len(token) > LONGEST) and header_of(token) is not None
 
     async def verify(self, token: str) -> Claimed:
         """What it says, if all of it holds. Raises Rejected, and KeysUnavailable where the issuer's keys are not to be
         had."""
         if len(token) > LONGEST:
             raise Rejected(f"the token is longer than {LONGEST} characters")
-        issuer = self._issuers.get(issuer_of(token) or "")
+        said = claims_of(token)
+        if said is None:
+            raise Rejected("the token cannot be read")
+        issuer = self._issuers.get(str(said.get("iss")))
         if issuer is None:
             raise Rejected("its issuer is not one of rules/identities.yaml")
         keys = await self._keysets.get(issuer.keys)
@@ -117,24 +135,49 @@ class Tokens:
 
 
 def _decode(token: str, keys: KeySet, issuer: Issuer) -> dict[str, Any]:
+    algorithms = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
     try:
-        algorithms = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
+        for key in _unnamed(token, keys):
+            try:
+                return dict(jwt.decode(token, key, algorithms=algorithms).claims)
+            except (JoseError, ValueError):
+                continue
         return dict(jwt.decode(token, keys, algorithms=algorithms).claims)
     except InvalidKeyIdError:
-        raise Rejected("the token names a key that its issuer does not have") from None
+        named = "kid" in (header_of(token) or {})
+        said = "names a key that its issuer does not have" if named else "names no key, and is signed by none that fits"
+        raise Rejected(f"the token {said}") from None
     except (JoseError, ValueError, TypeError, RecursionError):
         raise Rejected("the token's signature does not hold") from None
 
 
-def issuer_of(token: str) -> str | None:
-    """Who a token says made it; nothing of that is verified."""
+def _unnamed(token: str, keys: KeySet) -> list[Key]:
+    """The keys to try for a token that names none: those that are for its algorithm."""
+    header = header_of(token) or {}
+    kind = _KINDS.get(header.get("alg", ""))
+    if "kid" in header or len(keys.keys) < 2:
+        return []
+    return [key for key in keys.keys if key.key_type == kind and key.alg in (None, header["alg"])][:MOST_TRIED]
+
+
+def claims_of(token: str) -> dict[str, Any] | None:
+    """What a token says; nothing of that is verified. None where it cannot be read."""
+    return _part(token, 1)
+
+
+def header_of(token: str) -> dict[str, Any] | None:
+    """The header of what has the shape of a token: three parts, and an algorithm in the first (RFC 7515); else None."""
+    header = _part(token, 0) if token.count(".") == 2 else None
+    return header if header is not None and isinstance(header.get("alg"), str) else None
+
+
+def _part(token: str, index: int) -> dict[str, Any] | None:
     try:
-        middle = token.split(".", 2)[1]
-        claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
-        issuer = claims.get("iss")
-    except (ValueError, IndexError, AttributeError, RecursionError):
+        part = token.split(".", 2)[index]
+        said = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (ValueError, IndexError, RecursionError):
         return None
-    return issuer if isinstance(issuer, str) else None
+    return said if isinstance(said, dict) else None
 
 
 def _claimed(claims: dict[str, Any], issuer: Issuer) -> Claimed:

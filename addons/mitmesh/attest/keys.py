@@ -149,8 +149,10 @@ class KeyRing:
                 self._keys = dict(await asyncio.to_thread(_rows, self._data)) if seen else {}
                 self._seen, self.problem = seen, ""
         except (OSError, sqlite3.Error, ValueError) as error:
-            self._keys, self.problem = {}, f"{FILE} cannot be read: {type(error).__name__}"
-            log.error("identity: %s; no virtual key is taken", self.problem)
+            before, self.problem = self.problem, f"{FILE} cannot be read: {type(error).__name__}"
+            self._keys = {}
+            if self.problem != before:  # it is looked at twice a second
+                log.error("identity: %s; no virtual key is taken", self.problem)
 
 
 def hash_of(hasher: Hasher, text: str) -> str:

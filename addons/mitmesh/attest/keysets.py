@@ -7,7 +7,7 @@ import json
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ class KeysUnavailable(Exception):
 
 @dataclass
 class _Held:
+    ca: str | None = None
+    """A file of the CAs that its server is trusted by."""
     keys: KeySet | None = None
     read: float = 0.0
     tried: float = float("-inf")
@@ -59,9 +61,15 @@ class KeySets:
         self._trust, self._clock = trust, clock
         self._held: dict[str, _Held] = {}
 
-    def configure(self, sources: Iterable[str]) -> None:
-        """Hold these, and forget others."""
-        self._held = {source: self._held.get(source, _Held()) for source in sources}
+    def configure(self, sources: Mapping[str, str | None]) -> None:
+        """Hold these, each with a file of the CAs its server is trusted by (None: the usual ones), and forget others.
+        What could not be read is tried again at once: perhaps that is what changed."""
+        before, self._held = self._held, {}
+        for source, ca in sources.items():
+            held = before.get(source)
+            self._held[source] = held = held if held and held.ca == ca else _Held(ca)
+            if held.problem:
+                held.tried = float("-inf")
 
     async def get(self, source: str, *, anew: bool = False) -> KeySet:
         """The keys: another object whenever they were read again. `anew`: one was missing, so read them before, if that
@@ -114,14 +122,14 @@ class KeySets:
                 held.stamp = _stamp(source)
                 raw = await asyncio.to_thread(_path(source).read_bytes)
             else:
-                raw = await self._fetched(source)
+                raw = await self._fetched(source, held.ca or self._trust)
             held.keys, held.read, held.problem = _parsed(raw), self._clock(), ""
         except (OSError, ValueError, aiohttp.ClientError, TimeoutError) as error:
             held.problem = f"cannot be read: {_said(error)}"
             log.error("identity: keys of %s: %s", source, held.problem)
 
-    async def _fetched(self, source: str) -> bytes:
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=self._trust or certifi.where())
+    async def _fetched(self, source: str, trust: str | None) -> bytes:
+        context = await asyncio.to_thread(trusting, trust or certifi.where())
         timeout = aiohttp.ClientTimeout(total=SECONDS)
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context), timeout=timeout) as session,
@@ -135,6 +143,11 @@ class KeySets:
                 if len(raw) > LARGEST:
                     break
             return bytes(raw)
+
+
+def trusting(file: str) -> ssl.SSLContext:
+    """For a client that trusts the CAs in this file (PEM). Raises OSError (ssl.SSLError is one) where it has none."""
+    return ssl.create_default_context(cafile=Path(file).expanduser())
 
 
 def _path(source: str) -> Path:

@@ -88,9 +88,10 @@ class Embedder:
             return None
 
     def _compute(self, text: str) -> Embedding | None:
-        if len(self._tokenizer.encode(text).ids) > TOKENS:
+        tokens, about = self._tokenizer.encode(text).ids, subject(text)
+        if len(tokens) > TOKENS:
             return None
-        ids = np.array([self._tokenizer.encode(subject(text)).ids], dtype=np.int64)
+        ids = np.array([tokens if about == text else self._tokenizer.encode(about).ids], dtype=np.int64)
         (found,) = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
         self._failed = ""
         return Embedding.of(np.asarray(found)[0])

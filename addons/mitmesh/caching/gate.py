@@ -1,8 +1,8 @@
 """May the answer to one prompt be given to another? Cosine alone never decides.
 
 First facts: numbers, names, negation, code ... must be equal, and nothing may be turned round or exchanged. What is
-left needs a cosine that depends on how many words both share: a table learned by scripts/train-gate, in
-data/gate/gate.json."""
+left needs a cosine that depends on how many words both share, and whether both say the same in the same words: tables
+learned by scripts/train-gate, in data/gate/gate.json."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from typing import Any
 
 from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
 from mitmesh.caching.reading import Reading, read
-from mitmesh.caching.relations import apart
+from mitmesh.caching.relations import alike, apart, equal
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
 SHORT = 6
 """Content words of both together; below, a word that only one has is another question."""
+NEAR = 1
+"""Content words between two that a preposition sets into relation."""
 GATE = Path(__file__).parents[1] / "data" / "gate" / "gate.json"
 
 
@@ -38,7 +40,7 @@ class Judgement:
 
 @cache
 def table() -> dict[str, Any]:
-    """What was learned: `least_cosine` by `step` (1, 2, ... the last for all more), and `most_unshared`."""
+    """What was learned: `least_cosine` by `kind` and `step` (1, 2, ... the last for all more), and `most_unshared`."""
     found: dict[str, Any] = json.loads(GATE.read_text())
     return found
 
@@ -58,7 +60,7 @@ def _judged(asked: str, cached: str, cosine: float) -> Judgement:
         return Judgement(False, "length", 0.0)
     if why := forbidden(a, b):
         return Judgement(False, why, 0.0)
-    least = required(step(a, b))
+    least = required(kind(a, b), step(a, b))
     score = max(0.0, 1 - (1 - min(1.0, cosine)) / (1 - least) / 2)
     return Judgement(comparable(a, b) and cosine >= least, "meaning", score)
 
@@ -70,6 +72,8 @@ def forbidden(a: Reading, b: Reading) -> str:
             return kind
     if _headed(a, b) or _headed(b, a):
         return "heading"
+    if a.numbers != b.numbers and not composed(a, b):
+        return "numbers"
     if _shuffled(a, b):
         return "lines"
     if _role(a, b):
@@ -88,13 +92,16 @@ def forbidden(a: Reading, b: Reading) -> str:
     ):
         if check(a, b):
             return why
-    if _turned(a, b):
-        return "order"
     if _exchanged(a, b):
         return "exchanged"
     if _qualified(a, b):
         return "qualified"
-    return "relations" if _related(a, b) else ""
+    english = not a.facts["language"]
+    if alike(a.steps, b.steps, english=english):
+        return ""
+    if _turned(a, b):
+        return "order"
+    return "relations" if not english or apart(a.steps, b.steps, (a.spoken, b.spoken), composed=composed(a, b)) else ""
 
 
 def _headed(a: Reading, b: Reading) -> bool:
@@ -157,9 +164,9 @@ def _question(a: Reading, b: Reading) -> bool:
 
 
 def _persons(a: Reading, b: Reading) -> bool:
-    """I send you, you send me."""
-    both = {1, 2}
-    return set(a.persons) == both == set(b.persons) and a.persons[0] != b.persons[0]
+    """I send you, you send me; she asked him, he asked her."""
+    ours, theirs = list(dict.fromkeys(a.persons)), list(dict.fromkeys(b.persons))
+    return ours != theirs and sorted(ours) == sorted(theirs)
 
 
 def _opposed(a: Reading, b: Reading) -> bool:
@@ -196,8 +203,8 @@ def _directed(a: Reading, b: Reading) -> bool:
 
 
 def _turned(a: Reading, b: Reading) -> bool:
-    """Two words both have, in the other order, where order matters: next to each other, with the same word between
-    them, or with a word of direction between them."""
+    """Two words both have, in the other order, where order matters: next to each other, with the same words between
+    them, or near each other with a word of direction or the same preposition between them."""
     shared = set(a.words) & set(b.words)
     ours, theirs = _places(a.tokens, shared), _places(b.tokens, shared)
     words = sorted(ours.keys() & theirs.keys(), key=lambda word: ours[word])
@@ -207,14 +214,18 @@ def _turned(a: Reading, b: Reading) -> bool:
                 continue
             one = set(a.tokens[ours[x] + 1 : ours[y]])
             other = set(b.tokens[theirs[y] + 1 : theirs[x]])
-            if (
-                (not one and not other)
-                or (one & other) - FUNCTION
-                or (one | other) & DIRECTED
-                or one & other & PREPOSITIONS
-            ):
+            if (not one and not other) or _turns(one, other):
                 return True
     return False
+
+
+def _turns(one: set[str], other: set[str]) -> bool:
+    """Does what stands between two words in one text and in the other say that their order counts?"""
+    ours, theirs = one - FUNCTION, other - FUNCTION
+    if ours and ours == theirs:
+        return True
+    led = (one | other) & DIRECTED or one & other & PREPOSITIONS
+    return bool(led) and max(len(ours), len(theirs)) <= NEAR
 
 
 def _places(tokens: tuple[str, ...], shared: set[str]) -> dict[str, int]:
@@ -239,7 +250,8 @@ def unshared(a: Reading, b: Reading) -> tuple[set[str], set[str], int]:
     A heading's words are no difference where the other has no heading."""
     ours, theirs = set(a.words), set(b.words)
     slight = LIGHT | (frozenset() if a.frame and b.frame else a.frame | b.frame)
-    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, len(ours & theirs) + a.count + len(a.facts["names"])  # type: ignore[arg-type]
+    both = len(ours & theirs) + len(a.numbers) + len(a.facts["names"])  # type: ignore[arg-type]
+    return (ours ^ theirs) - slight, (ours ^ theirs) & LIGHT, both
 
 
 def _qualified(a: Reading, b: Reading) -> bool:
@@ -248,11 +260,9 @@ def _qualified(a: Reading, b: Reading) -> bool:
     return bool(heavy) and both + len(heavy) < SHORT
 
 
-def _related(a: Reading, b: Reading) -> bool:
-    """Small words that say who, whose, whether, when ... or an order that says it. A role or headings on one side alone
-    are of a prompt that may say it in other words."""
-    composed = bool(a.role or a.frame) != bool(b.role or b.frame)
-    return apart(a.steps, b.steps, english=not a.facts["language"], composed=composed)
+def composed(a: Reading, b: Reading) -> bool:
+    """Has one alone a role or headings? It may say in another order and in other words what the other asks plainly."""
+    return bool(a.role or a.frame) != bool(b.role or b.frame)
 
 
 def comparable(a: Reading, b: Reading) -> bool:
@@ -268,13 +278,19 @@ def step(a: Reading, b: Reading) -> int:
     return both - 2 if heavy - set(a.words) and heavy - set(b.words) else both
 
 
-def required(step: int) -> float:
+def kind(a: Reading, b: Reading) -> str:
+    """`same`: the same words in the same relations, but for ways to ask; `other`: other words too,
+    or in another order."""
+    return "same" if (a.said ^ b.said) <= LIGHT and equal(a.steps, b.steps) else "other"
+
+
+def required(kind: str, step: int) -> float:
     """The least cosine by how many content words both have; more words shared, less is asked."""
-    steps: list[float] = table()["least_cosine"]
+    steps: list[float] = table()["least_cosine"][kind]
     return steps[min(max(step, 1), len(steps)) - 1]
 
 
 def least() -> float:
     """No lower cosine will ever do."""
-    steps: list[float] = table()["least_cosine"]
-    return min(steps)
+    tables: dict[str, list[float]] = table()["least_cosine"]
+    return min(min(steps) for steps in tables.values())

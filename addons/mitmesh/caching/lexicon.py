@@ -24,6 +24,8 @@ def stem(word: str) -> str:
             return word[: -len(end)] + put
     if word.endswith("s") and not word.endswith(("ss", "us", "is")):
         word = word[:-1]
+    if len(word) == 4 and word.endswith("ed") and re.search("[aiouy]", word[:2]):
+        word = word[:-1]
     for end in ("ing", "ed"):
         root = word[: -len(end)]
         if word.endswith(end) and len(root) > 2 and re.search("[aeiouy]", root) and not root.endswith("e"):
@@ -487,6 +489,14 @@ byte bytes kb mb gb tb bit bits kib mib gib
 """
 
 
+_PERSONS = (
+    "i me my mine myself we us our ours ourselves", "you your yours yourself yourselves", "he him his himself",
+    "she her hers herself", "they them their theirs themselves",
+)  # fmt: skip
+PERSONS = {each: n for n, words in enumerate(_PERSONS) for each in words.split()}
+"""The number of the person each pronoun speaks of."""
+FIRST, THIRD = 0, (2, 3)
+"""The one who asks; he and she."""
 NEGATIONS = frozenset(
     [
         "not",

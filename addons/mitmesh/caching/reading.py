@@ -9,17 +9,20 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mitmesh.caching import code, english, literal, relations, technical, written
+from mitmesh.caching import asking, code, english, literal, relations, technical, written
 from mitmesh.caching.lexicon import (
     FUNCTION,
     NAMES,
     NEGATIONS,
+    PERSONS,
     PREPOSITIONS,
     QUANTIFIERS,
+    THIRD,
     TIMES,
     canonical,
     stem,
 )  # fmt: skip
+from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import FRAME, addressed, persona, plain
 
 LONGEST = 4_096
@@ -27,8 +30,6 @@ LONGEST = 4_096
 
 LONGEST_WORD = 256
 """Characters without a space between; of more, some pattern below would take long."""
-SHORT = 14
-"""Words; in a longer prompt a `should` or `will` is seldom what is asked."""
 
 _QUOTED = re.compile(r'"([^"\n]{1,500})"|“([^”\n]{1,500})”|«([^»\n]{1,500})»|(?<!\w)\'([^\'\n]{1,500})\'(?!\w)')
 _SYMBOLIC = re.compile(r"[^\w\s.,:;?!'’()-]|_")
@@ -37,23 +38,12 @@ _IDENTIFIER = re.compile(
     r"https?://\S+|(?<!\w)--?[a-zA-Z][\w-]*|(?:[\w.~-]*/)+[\w.-]+\w|/\w+|[A-Za-z]\w*(?:[.:]\w+)+(?:\(\))?|\w+\(\)|\w*_\w+|"
     r"(?<!\w)[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*|\b[A-Za-z]+(?:\+\+|#)|[#@]\w+|(?<![\w$€£])[A-Za-z]+-?\d[\w-]*|\b[a-f0-9]{7,}\b"
 )
+_MAYBE_IDENTIFIER = re.compile(r"[/_:#@+\d-]|\(\)|\.\w|[a-z][A-Z]|\b[a-f]{7}")
+"""Where it finds nothing, neither does the one above, which takes longer."""
 _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)])[-−])?(?P<money>[$€£¥])?\s?(?P<digits>\d[\d.,:/]*)(?P<unit>\s?(?:%|°\s?[CFK]?|\b(?:basis points?|[A-Za-zµ]+(?:/[a-z]+)?))|[A-Za-zµ]+)?"
 )
-_PHRASES = tuple(
-    (re.compile(rf"(?i)\b(?:{each})\b"), word)
-    for each, word in (
-        ("year[- ](?:on|over)[- ]year|yoy", "yoy"), ("executive summary", "summary"), ("sign(?:ing)?[- ]?in(?:to)?|log(?:ging)?[- ]?in(?:to)?|log(?:ging)?[- ]?on", "login"),
-        ("set(?:ting)?[- ]up", "configure"), ("sign(?:ing)? ?up", "register"), ("get(?:ting)? rid of", "delete"), ("find(?:ing)? out", "find"),
-        ("carry(?:ing)? out", "execute"), ("what's", "what is"), ("how's", "how is"), ("top(?:ping|ped)?[- ]?up", "topup"),
-        ("how come", "why"), ("using|utili[sz]ing|employing|by means of", " "), ("have got", "have"), ("is there (?:a|any) way to", "can i"),
-    )
-)  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?(?:-[^\W\d_]+)*")
-_APPROACH = re.compile(
-    r"(?i)\b(?:(?:can|could|would|will) you (?:please |kindly )?(?:tell|show|help|explain|give)(?: to)? ?(?:me|us)?|please|kindly|thanks?(?: you)?(?: very much| a lot| in advance)?|i(?:'d| would) like to (?:know|understand)|i want to know|do you know|"
-    r"tell me|show me|let me know|i was wondering(?: if)?|i wonder|is it possible(?: for me)? to|am i able to)\b"
-)
 _CARDINALS = {
     word: str(n)
     for n, word in enumerate(
@@ -176,8 +166,6 @@ _STOPWORDS = {
 }
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
 _ANY_LANGUAGE = frozenset().union(*_LANGUAGES.values())
-_FIRST, _SECOND = frozenset(["i", "me", "my", "mine", "we", "us", "our", "ours"]), frozenset(["you", "your", "yours"])
-_THIRD = {"he": "m", "him": "m", "his": "m", "she": "f", "her": "f", "hers": "f"}
 _CAN = frozenset(
     [
         "can",
@@ -214,12 +202,14 @@ class Reading:
     role: str
     addressed: bool  # is the one who answers asked about?
     words: tuple[str, ...]  # content words, canonical, in order
+    said: frozenset[str]  # content words by stem, as said: no word for another that means the same
+    spoken: tuple[str, ...]  # every word in order, before any has another form
     tokens: tuple[str, ...]  # all words of the prose in order, content words canonical
     seen: frozenset[str]  # every word as written, in lower case
     names: frozenset[str]  # words with capitals where a sentence does not ask for them
     question: str
-    persons: tuple[int, ...]
-    count: int  # numbers
+    persons: tuple[int, ...]  # of PERSONS, in order
+    numbers: tuple[tuple[str, str], ...]  # (unit, value) in order
     frame: frozenset[str]  # words of headings and labels
     rows: tuple[str, ...]  # its lines, where it has several
     technical: bool  # has code in it or speaks of it, and has words of:
@@ -246,7 +236,7 @@ def read(text: str) -> Reading | None:
     placeholders, prose = _placeholders(prose)
     literals = literal.pieces(prose)
     exact = bool(pieces or lines or literals or any(_SYMBOLIC.search(each) for _, each in quoted))
-    plainly, prose = prose, _phrases(prose)
+    plainly, prose = prose, asking.phrased(prose)
     identifiers: list[str] = []
 
     def named(found: re.Match[str]) -> str:
@@ -255,11 +245,11 @@ def read(text: str) -> Reading | None:
         identifiers.append(found[0].rstrip(".,;:?!)"))
         return _mark(identifiers[-1])
 
-    bare = _IDENTIFIER.sub(named, prose)
-    numbers, bare = _numbers(
-        _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare), english.groups_thousands(plainly)
-    )
-    bare = _APPROACH.sub(" ", bare)
+    bare = _IDENTIFIER.sub(named, prose) if _MAYBE_IDENTIFIER.search(prose) else prose
+    bare = _CARDINAL.sub(lambda found: _CARDINALS[found[0].lower()], bare)
+    numbers, bare = _numbers(bare, "," in bare and english.groups_thousands(plainly))
+    counted = asking.plain(bare)
+    bare = counted.replace(relations.NUMBER, "")
     raw = _WORD.findall(bare)
     words = [word for found in raw for word in _parts(found.lower())]
     two_ways = written.two_ways(words[1:] if words[1:2] and words[1] in FUNCTION else words)
@@ -269,32 +259,32 @@ def read(text: str) -> Reading | None:
     content = tuple(
         canonical(each) for each in words if each not in FUNCTION and "'" not in each and each not in _WRITTEN
     ) + tuple(canonical(each) for each in fences if each in NAMES)
+    said = frozenset(stem(american(each)) for each in words if each not in FUNCTION and "'" not in each)
     framed = frozenset(
         each for word in _WORD.findall(frame) for part in _parts(word.lower()) for each in (part, stem(part))
     )
     facts: dict[str, object] = {
         "code": pieces, "lines": lines, "literals": literals, "quotes": [each if exact else each[1] for each in quoted], "placeholders": placeholders, "identifiers": list(dict.fromkeys(identifiers)),
-        "numbers": numbers, "written": [each for each in words if each in _WRITTEN],
+        "numbers": _by_unit(numbers), "written": [each for each in words if each in _WRITTEN],
         "negation": sum(each in NEGATIONS or each.endswith("n't") for each in words),
         "names": sorted({stem(each) for each in (*words, *fences) if each in NAMES}),
         "quantifiers": sorted(each for each in words if each in QUANTIFIERS),
-        "advice": [each for n, each in enumerate(words) if each in ("should", "will") and (n == 0 or len(words) < SHORT)],
         "times": sorted(each for each in words if each in TIMES),
         "language": _language(bare, words),
-        "persons": list(dict.fromkeys(_THIRD[each] for each in words if each in _THIRD)),
+        "persons": list(dict.fromkeys(PERSONS[each] for each in words if PERSONS.get(each) in THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
-        "asked": written.asked(plainly), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
+        "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
-        facts, role, addressed(rest), content, tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
+        facts, role, addressed(rest), content, said, tuple(plainly.lower().split()), tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
-        tuple(1 if each in _FIRST else 2 for each in words if each in _FIRST or each in _SECOND),
-        sum(map(len, numbers.values())),
+        tuple(PERSONS[each] for each in words if each in PERSONS),
+        tuple(numbers),
         frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
         tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
         bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
         frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
-        relations.steps(bare),
+        relations.steps(counted),
     )  # fmt: skip
 
 
@@ -316,13 +306,6 @@ def _mark(value: str) -> str:
 
 
 _LETTERS = str.maketrans("0123456789", "ghijklmnop")
-
-
-def _phrases(prose: str) -> str:
-    """Phrases of several words that mean one."""
-    for pattern, word in _PHRASES:
-        prose = pattern.sub(word, prose)
-    return prose
 
 
 def _plainish(word: str) -> bool:
@@ -347,9 +330,10 @@ def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
     return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}").strip(), prose)
 
 
-def _numbers(prose: str, grouped: bool) -> tuple[dict[str, list[str]], str]:
-    """Per unit the values in order; `bare` is the prose without them. `grouped`: commas are of thousands."""
-    found: dict[str, list[str]] = {}
+def _numbers(prose: str, grouped: bool) -> tuple[list[tuple[str, str]], str]:
+    """(unit, value) in order, for 5 kg and 3 lb are not 3 lb and 5 kg; and the prose with a sign in their place.
+    `grouped`: commas are of thousands."""
+    found: list[tuple[str, str]] = []
 
     def take(match: re.Match[str]) -> str:
         unit = (match["unit"] or "").replace(" ", "")
@@ -365,11 +349,19 @@ def _numbers(prose: str, grouped: bool) -> tuple[dict[str, list[str]], str]:
             kind, rest = "", f" {match['unit'] or ''} "
         if match["money"]:
             value, kind = value + kind, match["money"]
-        found.setdefault(kind, []).append(value)
-        return rest or " "
+        found.append((kind, value))
+        return f" {relations.NUMBER} {rest}"
 
     bare = _NUMBER.sub(take, prose)
     return found, bare
+
+
+def _by_unit(numbers: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """The values of each unit, in order."""
+    found: dict[str, list[str]] = {}
+    for unit, value in numbers:
+        found.setdefault(unit, []).append(value)
+    return found
 
 
 def _value(digits: str, *, measured: bool, grouped: bool) -> str:

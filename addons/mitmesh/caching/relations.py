@@ -1,6 +1,6 @@
 """What the small words of a prompt say: who does what to whom, whose it is, whether, when, and or or.
 
-A model of meaning hardly sees them, so they are compared, all of them, but for the few of HARMLESS and FRAMES. Fails
+A model of meaning hardly sees them, so they are compared, all of them, but for the few of HARMLESS and of asking.py. Fails
 closed: a small word that is in no list counts like any other."""
 
 # ruff: noqa: E501  tables of words and patterns, not prose
@@ -11,8 +11,11 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical, word_set
+from mitmesh.caching import asking
+from mitmesh.caching.lexicon import FIRST, FUNCTION, HEADINGS, PERSONS, PREPOSITIONS, canonical, word_set
 
+NUMBER = "qznumber"
+"""Stands for a number among the small words: 2 dogs and a cat are not a dog and 2 cats."""
 HARMLESS = word_set("please kindly thanks thank hi hello hey dear ok okay do does")
 """Say nothing of what is asked, wherever they stand. Articles are compared apart: none is like either."""
 _ARTICLES = {"a": "a", "an": "a", "the": "the"}
@@ -23,7 +26,7 @@ _RELATIONS = (FUNCTION - word_set("thing things way ways s t d ll m re ve e g"))
     "behind instead despite except against inside outside beyond towards either neither even almost nearly barely "
     "hardly merely solely just still yet only once little bit couple somebody someone everybody everyone anybody "
     "anyone nobody himself herself myself yourself ourselves themselves"
-)  # fmt: skip
+) | {NUMBER}  # fmt: skip
 _SAME = {"are": "is", "am": "is", "were": "was", "has": "have", "cannot": "not", "amongst": "among", "between": "among"}
 """Forms that the subject alone decides, and words that mean the same."""
 _TENSES = {"got": "ed"}
@@ -32,28 +35,17 @@ _LOOSE = word_set("a the of for to in with among and is be what which how any th
 _CRITICAL = word_set(
     "or but except despite without not no none never nobody nothing neither nor either if unless because before after "
     "until till since while during though although only just even few little most least more less other another both "
-    "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who"
+    "all any every each same instead merely solely hardly barely almost nearly still yet once twice first last who "
+    "should must ought"
 )
 """Must be equal in any words."""
 EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
+_BEGINS = word_set("i we you they he she it there my your our his her their the a an this these those")
+"""Begin a clause; `that` between a word and one of them may be left out: the money (that) I sent."""
+REBUILT = 4
+"""More places in which two with the same words differ, and one is no edition of the other, but another sentence."""
 _WHOSE = word_set("my your his her our their its whose 's")
-_FRAMES = tuple(
-    (re.compile(pattern), put)
-    for pattern, put in (
-        (r"\bcan't\b|\bcannot\b", "can not"), (r"\bwon't\b", "will not"), (r"n't\b", " not"), (r"'re\b", " are"), (r"'ve\b", " have"),
-        (r"'ll\b", " will"), (r"\bi'm\b", "i am"), (r"\blet's\b", "let us"),
-        (r"\b(what|how|where|who|when|why|it|that|there|here|he|she)'s\b", r"\1 is"),
-        (r"\bhow come\b", "why is"), (r"\bhow (?:do|can|could|would) i\b|\b(?:what is )?the way to\b", "how to"),
-        (r"\bhow should i\b", "how should"), (r"\bwhere (?:can|could) i\b", "where do i"),
-        (r"\b(i|we|they) have (?=(?:\w{3,20}ed|lost|made|paid|sent|found|bought|sold)\b)", r"\1 "),
-        (r"\A\s*(?:(?:can|could) you (?:please )?tell me|i (?:want|would like|need) to know|do you know)\b", " "),
-        (r"\bwhat (?:do|would) you (recommend|suggest)\b", r"what \1"), (r"\bdo you (recommend|suggest)\b", r"\1"),
-        (r"\A\s*(?:explain|describe)\b(?: to me\b)?", " "),
-        (r"\bwhat ([^.?!\n]{2,80}?) (is|are)(?= about\b|\s*(?:[.?!]|\Z))", r"what \2 \1"), (r"\A[\s,]*what (?:is|are)\b", " "),
-    )
-)  # fmt: skip
-"""Ways to ask that mean the same; of lower-case text, in this order."""
 _WORD = re.compile(r"'s\b|[^\W\d_]+(?:-[^\W\d_]+)*|(?<=s)'(?!\w)")
 _ENDS = ("ed", "ing")
 
@@ -76,16 +68,15 @@ class Step:
 
 def steps(prose: str) -> tuple[Step, ...]:
     """Of prose without code, quotes and numbers."""
-    text = prose.lower()
-    for pattern, put in _FRAMES:
-        text = pattern.sub(put, text)
-    words = [part for each in _WORD.findall(text) for part in _parts(each)]
+    words = [part for each in _WORD.findall(asking.related(prose)) for part in _parts(each)]
     found: list[Step] = []
     before: list[str] = []
     article = ""
     for each, after in zip(words, [*words[1:], ""], strict=True):
         if each in _ARTICLES and after not in _AMOUNTS:
             article = _ARTICLES[each]
+        elif each == "that" and found and not before and after in _BEGINS:
+            continue
         elif each in _ARTICLES or each in _RELATIONS or each == "'":
             before += [_SAME.get(each, "'s" if each == "'" else each)] if each not in HARMLESS else []
             article = ""
@@ -106,32 +97,30 @@ def _tense(word: str) -> str:
     return _TENSES.get(word) or next((end for end in _ENDS if word.endswith(end) and len(word) > len(end) + 2), "")
 
 
-def apart(a: Sequence[Step], b: Sequence[Step], *, english: bool, composed: bool) -> bool:
-    """Do the small words, or the order of all words, tell the two apart? They do not where both say the same, but for a
-    phrase that one has in front (in Python, how ...) or that only one has. Other than `english`, nothing may differ.
-    `composed`: one is a prompt with a role or headings, the other a plain question; in other words, they may have other
-    small words too, of _LOOSE. So may two that have other words and differ in more than EDITS places, but for those of
-    _CRITICAL: what is no edition of the other was not made from it by turning one small word."""
-    if _alike(a, b):
-        return False
-    if not english:
-        return True
-    if _fronted(a, b) or _fronted(b, a) or _more(a, b) or _more(b, a):
-        return False
-    if not _reworded(a, b):
-        return True
-    if composed:
-        return _grave(a) != _grave(b)
-    return _edits(a, b) <= EDITS or _critical(a) != _critical(b)
-
-
-def _alike(a: Sequence[Step], b: Sequence[Step]) -> bool:
+def equal(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Do both say the same, small words too?"""
     return len(a) == len(b) and all(one.like(other) for one, other in zip(a, b, strict=True))
 
 
-def _fronted(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Does `a` begin with the phrase that `b` ends with?"""
-    return any(not PREPOSITIONS.isdisjoint(b[n].before[:1]) and _alike([*b[n:], *b[:n]], a) for n in range(1, len(b)))
+def alike(a: Sequence[Step], b: Sequence[Step], *, english: bool) -> bool:
+    """The same, but for words or a phrase that only one has? Other than `english`, nothing may differ."""
+    return equal(a, b) or (english and (_more(a, b) or _more(b, a)))
+
+
+def apart(a: Sequence[Step], b: Sequence[Step], said: tuple[Sequence[str], Sequence[str]], *, composed: bool) -> bool:
+    """Do the small words tell two apart that are not alike? `composed`: one is a prompt with a role or headings, the
+    other a plain question; in other words, they may have other small words too, of _LOOSE. So may two that have other
+    words and differ in more than EDITS places, but for those of _CRITICAL: what is no edition of the other was not made
+    from it by turning one small word. Those with the same words must differ in more than REBUILT, with each of _CRITICAL
+    at its word and the same persons in the same order. `said`: all words of both as said, for a way to ask that has one
+    form is one edit."""
+    if not _reworded(a, b):
+        if composed or not _turned_round(a, b) or min(_edits(a, b), _changed(*said)) <= REBUILT:
+            return True
+        return _critical_of(a) != _critical_of(b) or _persons(a) != _persons(b)
+    if composed:
+        return _grave(a) != _grave(b)
+    return _critical(a) != _critical(b) or min(_edits(a, b), _changed(*said)) <= EDITS
 
 
 def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
@@ -157,8 +146,12 @@ def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
 
 
 def _edits(a: Sequence[Step], b: Sequence[Step]) -> int:
-    """How many words of the longer, small ones too, are not in the other in this order."""
     ours, theirs = ([word for step in steps for word in (*step.before, step.word)] for steps in (a, b))
+    return _changed(ours, theirs)
+
+
+def _changed(ours: Sequence[str], theirs: Sequence[str]) -> int:
+    """How many words of the longer are not in the other in this order."""
     return max(len(ours), len(theirs)) - _in_both(ours, theirs)
 
 
@@ -169,6 +162,22 @@ def _in_both(ours: Sequence[str], theirs: Sequence[str]) -> int:
 
 def _critical(found: Sequence[Step]) -> Set[str]:
     return {each for step in found for each in step.before if each in _CRITICAL}
+
+
+def _turned_round(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Have both the same words in the same order, but that a part of them is in front?"""
+    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
+    return any(ours == [*theirs[n:], *theirs[:n]] for n in range(len(theirs)))
+
+
+def _critical_of(found: Sequence[Step]) -> Set[tuple[str, str]]:
+    return {(each, step.word) for step in found for each in step.before if each in _CRITICAL}
+
+
+def _persons(found: Sequence[Step]) -> list[int]:
+    """Who is spoken of, in order; nobody where that is only the one who asks."""
+    persons = list(dict.fromkeys(PERSONS[each] for step in found for each in step.before if each in PERSONS))
+    return persons if persons != [FIRST] else []
 
 
 def _grave(found: Sequence[Step]) -> Set[tuple[str, str]]:

@@ -95,6 +95,14 @@ class Call:
     opaque_bytes: int = 0
     token_ids: int = 0
     token_bytes: int = 0
+    others: tuple[str, ...] = ()
+    """Further models that it names, any of which may serve it (see fallbacks)."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """All models that it names, its own first."""
+        own = () if self.model is None else (self.model,)
+        return own + tuple(name for name in self.others if name != self.model) if self.others else own
 
 
 @dataclass(slots=True)

@@ -44,20 +44,27 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _create(file: KeyFile, options: argparse.Namespace) -> None:
+    given = {name: getattr(options, name) for name in ("team", "user", "tier", "scopes", "models", "expires")}
+    if empty := [name for name, said in given.items() if said is not None and not said.replace(",", "").strip()]:
+        sys.exit(f"mitmesh: --{empty[0]} is empty (a variable that is not set?); leave it out, or name something")
     span = _SPAN.fullmatch(options.expires) if options.expires else None
     if options.expires and not span:
         sys.exit("mitmesh: --expires must be a time such as 12h or 90d")
-    scopes = tuple(filter(None, options.scopes.split(",")))
+    scopes = _listed(options.scopes)
     if unknown := [scope for scope in scopes if scope not in {each.value for each in Operation}]:
         sys.exit(f"mitmesh: there is no scope {unknown[0]!r}; there are {', '.join(each.value for each in Operation)}")
     expires = int(time.time()) + int(span[1]) * _SECONDS[span[2]] if span else None
-    models = tuple(filter(None, options.models.split(",")))
+    models = _listed(options.models)
     what: dict[str, Any] = {name: getattr(options, name) for name in ("team", "user", "tier", "note")}
     if odd := [name for name, said in what.items() if said and not said.isprintable()]:
         sys.exit(f"mitmesh: --{odd[0]} may have printable characters only")
     key, text = file.create(scopes=scopes, models=models, expires=expires, **what)
     sys.stderr.write(f"{key.id} for {_whose(key)}; the key is shown this once:\n")
     sys.stdout.write(text + "\n")
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, (each.strip() for each in (text or "").split(","))))
 
 
 def table(keys: Sequence[Key], now: float) -> str:
@@ -88,10 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--team", help="whose calls it makes")
     create.add_argument("--user", help="the user it stands for")
     create.add_argument("--tier", help="a word that rules may go by")
-    create.add_argument(
-        "--scopes", default="", metavar="A,B", help="operations it is for (chat,embeddings); any if empty"
-    )
-    create.add_argument("--models", default="", metavar="A,B", help="models it is for, `*` is any text; any if empty")
+    create.add_argument("--scopes", metavar="A,B", help="operations it is for (chat,embeddings); any if not given")
+    create.add_argument("--models", metavar="A,B", help="models it is for, `*` is any text; any if not given")
     create.add_argument("--expires", metavar="90d", help="until when it holds (12h, 90d); for ever if not given")
     create.add_argument("--note", default="", help="what it is for")
     for name, text in (("list", "all keys"), ("show", "one key"), ("revoke", "take a key back")):

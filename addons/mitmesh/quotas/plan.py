@@ -10,16 +10,20 @@ from urllib.parse import quote
 
 from mitmesh import prices
 from mitmesh.dialects.base import Operation, Usage
+from mitmesh.dialects.fallbacks import answered
 from mitmesh.exchange import Mode
 from mitmesh.globs import glob
 from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
 from mitmesh.quotas.windows import NEVER, Window, window
 from mitmesh.rules.quotas import Limit
+from mitmesh.tariff import Dearest, Tariff
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
-    from mitmesh.tariff import Tariff
+
+type Priced = Tariff | Dearest
+type Candidate = tuple[str | None, Tariff | None]
 
 FREE = (Operation.COUNT_TOKENS, Operation.MODELS)
 """Operations that use no tokens."""
@@ -40,6 +44,8 @@ class Match:
     window: Window
     mode: Mode
     unpriced: bool = False
+    models: frozenset[str | None] = frozenset()
+    """Of a limit that goes by the model: for which of the call's models it is this count."""
 
     @property
     def unit(self) -> str:
@@ -72,18 +78,38 @@ class Match:
         return self.unpriced and self.limit.unpriced_tokens is None
 
 
-def matches(x: Exchange, tariff: Tariff | None, now: float) -> list[Match]:
-    """The limits of the call's rules that it comes under at this moment (seconds since 1970)."""
+def matches(x: Exchange, tariff: Priced | None, now: float) -> list[Match]:
+    """The limits of the call's rules that it comes under at this moment (seconds since 1970). One that names several
+    models comes under those of each, for any may serve it."""
     found = []
+    models = _candidates(x, tariff)
     for limit in x.rules.quotas.limits:
-        subject = _subject(limit, x, tariff)
-        if subject is None or not _counts(limit, x):
+        subjects = _subjects(limit, x, models if limit.model else models[:1])
+        if not subjects or not _counts(limit, x):
             continue
         unpriced = limit.unit == "dollars" and tariff is None
         kind = f"{'unpriced' if unpriced else limit.unit}/{limit.per or limit.rolling or 'now'}"
         at = NOW if limit.unit == "concurrent" else window(limit, now)
         mode = limit.mode or x.rules.mode(x.identity.team)
-        found.append(Match(limit, Key(limit.id, kind, subject), at, mode, unpriced))
+        for subject, names in subjects.items():
+            by = frozenset(names) if limit.model and len(models) > 1 else frozenset()
+            found.append(Match(limit, Key(limit.id, kind, subject), at, mode, unpriced, by))
+    return found
+
+
+def _candidates(x: Exchange, tariff: Priced | None) -> list[Candidate]:
+    """The models that may serve a call, each with its own tariff."""
+    if len(x.call.models) > 1:
+        return [(name, _tariff(x, name)) for name in x.call.models]
+    return [(x.call.model, tariff if isinstance(tariff, Tariff) else None)]
+
+
+def _subjects(limit: Limit, x: Exchange, models: Sequence[Candidate]) -> dict[str, list[str | None]]:
+    """Whose counts they are, each with the models that it is for."""
+    found: dict[str, list[str | None]] = {}
+    for model, tariff in models:
+        if (subject := _subject(limit, x, model, tariff)) is not None:
+            found.setdefault(subject, []).append(model)
     return found
 
 
@@ -95,11 +121,11 @@ def _counts(limit: Limit, x: Exchange) -> bool:
     return not (x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes) or elsewhere.is_free(x))
 
 
-def _subject(limit: Limit, x: Exchange, tariff: Tariff | None) -> str | None:
+def _subject(limit: Limit, x: Exchange, model: str | None, tariff: Tariff | None) -> str | None:
     """Whose count it is, as `team=red,user=ann`; None where the limit is not about this call."""
     parts = []
     for name, wanted in limit.about:
-        value = _value(name, x)
+        value = model if name == "model" else _value(name, x)
         if wanted == EACH:
             # A model's name is the caller's to choose: only those of the price list have counts of their own.
             shown = (tariff.name if tariff else "other") if name == "model" else value or UNKNOWN
@@ -118,8 +144,6 @@ def quoted(value: str) -> str:
 
 
 def _value(name: str, x: Exchange) -> str | None:
-    if name == "model":
-        return x.call.model
     if name == "provider":
         return x.provider
     value: str | None = getattr(x.identity, name)
@@ -133,9 +157,22 @@ def _is(name: str, wanted: str, value: str | None, tariff: Tariff | None) -> boo
     return any(glob(wanted).fullmatch(name) for name in names if name)
 
 
-def tariff_of(x: Exchange) -> Tariff | None:
-    """What the call's tokens will cost; None where no price is known."""
-    return prices.find(x.call.model, x.provider, x.started, x.rules.prices.prices) if x.call.model else None
+def tariff_of(x: Exchange) -> Priced | None:
+    """What the call's tokens will cost, at most where one of several models will serve it; None where the price of any
+    is not known."""
+    found = [tariff for name in x.call.models if (tariff := _tariff(x, name))]
+    if not found or len(found) < len(x.call.models):
+        return None
+    return found[0] if len(found) == 1 else Dearest(tuple(found))
+
+
+def unpriced(x: Exchange) -> str | None:
+    """The first of the call's models whose price is not known."""
+    return next((name for name in x.call.models if _tariff(x, name) is None), None)
+
+
+def _tariff(x: Exchange, model: str) -> Tariff | None:
+    return prices.find(model, x.provider, x.started, x.rules.prices.prices)
 
 
 @dataclass(slots=True, frozen=True)
@@ -148,12 +185,12 @@ class Need:
     written: int = 0
 
 
-def wants(found: Sequence[Match], need: Need, tariff: Tariff | None) -> list[Want]:
+def wants(found: Sequence[Match], need: Need, tariff: Priced | None) -> list[Want]:
     """What the call takes of each limit before it is sent."""
     return [_want(match, *amounts(match.unit, need, tariff)) for match in found]
 
 
-def more(found: Sequence[Match], need: Need, then: Need, tariff: Tariff | None) -> list[Want]:
+def more(found: Sequence[Match], need: Need, then: Need, tariff: Priced | None) -> list[Want]:
     """What a larger need takes, after `need`, of the limits that go by tokens."""
     made = []
     for match in found:
@@ -169,7 +206,7 @@ def _want(match: Match, sunk: int, rest: int) -> Want:
     return Want(match.key, at.slot, at.first, at.last, at.expires, match.most, sunk, rest, binding)
 
 
-def amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
+def amounts(unit: str, need: Need, tariff: Priced | None) -> tuple[int, int]:
     """What a need is in a unit's smallest: of the prompt, and of the output."""
     if unit == "tokens":
         return need.prompt, need.output
@@ -183,7 +220,7 @@ def amounts(unit: str, need: Need, tariff: Tariff | None) -> tuple[int, int]:
     return prompt, max(0, tariff.cost(replace(asked, completion=need.output)) - prompt)
 
 
-def spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None) -> dict[str, int]:
+def spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Priced | None) -> dict[str, int]:
     """What a finished call used of each limit, by the key's text; what is unknown is as it was reserved.
 
     A call that was never sent gives everything back. One that was sent counts as a request, whatever became of it."""
@@ -192,12 +229,15 @@ def spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None
     return {key: amount for key, amount in _spent(x, found, need, tariff) if amount}
 
 
-def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Tariff | None) -> Iterator[tuple[str, int]]:
+def _spent(x: Exchange, found: Sequence[Match], need: Need, tariff: Priced | None) -> Iterator[tuple[str, int]]:
     failed = x.refusal is None and x.status is not None and x.status >= 400  # by a provider, who charges nothing
     nothing = x.usage is None and (failed or not x.forwarded)
     # What was delivered of an answer that is made later, or only begins a batch, says nothing of what it will use.
     later = x.usage is not None and x.usage.estimated and elsewhere.is_background(x)
+    served = answered(x.call, x.answer.model) if x.answer and x.answer.model else None
     for match in found:
+        if match.models and served in x.call.models and served not in match.models:
+            continue  # another model's count, which did not serve it
         if match.unit == "requests":
             yield match.key.text, 1
         elif match.unit == "concurrent" or nothing:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mitmesh.dialects.base import Event, Usage
     from mitmesh.exchange import Exchange, Verdict
     from mitmesh.quotas.books import Books
-    from mitmesh.tariff import Tariff
+    from mitmesh.quotas.plan import Priced
 
 BYTES = 4
 """Bytes of text that are taken for a token, where it is only about asking early. A token is a byte at least."""
@@ -43,7 +43,7 @@ class Held:
     there should be."""
 
     def __init__(
-        self, books: Books, found: Sequence[Match], need: Need, tariff: Tariff | None, bound: int | None = None
+        self, books: Books, found: Sequence[Match], need: Need, tariff: Priced | None, bound: int | None = None
     ) -> None:
         self.books, self.found, self.need, self.tariff = books, found, need, tariff
         self.bound = need.output if bound is None else bound

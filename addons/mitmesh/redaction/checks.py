@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import re
 from collections import Counter
+
+from mitmesh.redaction.randomness import drawn, entropy
 
 IBAN_LENGTHS = {
     code: int(length)
@@ -58,20 +59,26 @@ _NUMBERED = re.compile(
 )
 
 
+_PARTS = re.compile(
+    r"(?i)\b(?:part|sku|item|model|catalog(?:ue)?|article|product|order|invoice|serial|lot|batch|p/n)"
+    r"(?:[ _-]?(?:no|nr|num|number|code|id))?\b[.:#=\s]{0,4}\Z"
+)
+
+
+def names_a_part(before: str) -> bool:
+    """Does what stands right before a number say that it is one of goods: `part no `, `SKU: `, `order `?"""
+    return _PARTS.search(before) is not None
+
+
 def numbered(before: str) -> bool:
     """Does what stands right before a number say that it counts something: `id`, `record`, `"contact_id": `?"""
     return _NUMBERED.search(before) is not None
 
 
-def entropy(value: str) -> float:
-    """Shannon entropy in bits per character."""
-    size = len(value)
-    return -sum(n / size * math.log2(n / size) for n in Counter(value).values()) if size else 0.0
-
-
 _WORDY = re.compile(
     r"(?i)change_?me|replace_?me|placeholder|redacted|(?<![a-z])(?:your|my|the|some|insert|put|add|enter)[_-]|dummy|"
-    r"goes_?here|x{4,}|\*{3,}|\.{3}|<[^>]*>|\$\{|\{\{|\$\(|%\(|01234567|abcdefgh"
+    r"goes_?here|(?-i:x{4,}|X{4,})|\*{3,}|\.{3}|<[^>]*>|\A\$[{(]|\$\{\w|%\(\w+\)s|\{\{[^{}]*\}\}|\{[a-z_][\w.]{0,60}(?:\(\))?(?:[:!]\w{1,9})?\}|"
+    r"01234567|abcdefgh"
 )
 
 
@@ -83,9 +90,12 @@ def placeholder(value: str) -> bool:
     return most * 10 > len(value) * 6 or re.search(r"([A-Za-z*#.?_-])\1{6}", value) is not None
 
 
+_DIGIT, _LETTER = re.compile(r"\d"), re.compile(r"[^\W\d_]")
+
+
 def mixed(value: str) -> bool:
-    """Are there digits and letters in it, as in what a machine made?"""
-    return any(each.isdigit() for each in value) and any(each.isalpha() for each in value)
+    """Are there digits and letters in it, or letters drawn at random, as in what a machine made?"""
+    return bool(_DIGIT.search(value) and _LETTER.search(value)) or drawn(value)
 
 
 def jwt(value: str) -> bool:
@@ -119,82 +129,18 @@ def encoded(value: str) -> bool:
 
 
 _REFERENCE = re.compile(
-    r"[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+(?:\(.*)?|[A-Za-z_][\w.]*\(.*|\$[A-Za-z_{(].*|%[A-Za-z_]+%|&[A-Za-z_]\w*"
-    r"|process\.env.*|[A-Za-z_]\w*=[^=].*|os\.environ.*"
+    r"[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+(?:\(.*)?|\$[A-Za-z_{(].*|%[A-Za-z_]+%|&[A-Za-z_]\w*"
+    r"|process\.env.*|[A-Za-z_]\w*=[\w.]+|os\.environ.*|//.*"
 )
-_PATH = re.compile(r"(?:[A-Za-z]:\\|\.{0,2}/|~/)?[\w.+-]*(?:[/\\][\w.+-]+)+|[\w-]+(?:\.[\w-]+)*\.[A-Za-z]\w{1,4}")
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-NAME_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zñ]+|\d+")
-"""The words of an identifier: `apiKey2` is api, Key and 2."""
-_NAME = re.compile(r"[\w.-]{0,60}\Z")
-
+_CALL = re.compile(r"[A-Za-z_][\w.]*[(\[][\w.,:=*+()\[\]-]*")
 _EXAMPLES = frozenset({"pass", "password", "passwd", "pwd", "secret", "token", "key", "abc", "xyz", "123", "foo"})
 
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_PASSWORDS = _set("password passwd pass passphrase passcode pwd passwort kennwort passe contraseña contrasena senha")
-_SURE = _set("token secret credentials credential creds cred") | _PASSWORDS
-_UNSURE = _set("key auth login salt")
-_QUALIFY = _set(
-    "api secret access auth private encryption signing master client app service account shared admin user webhook "
-    "license apikey root"
-)
-_HARMLESS = _set(
-    "public pub csrf xsrf primary foreign sort partition idempotency cache page next continuation max min num total "
-    "prompt completion input output monkey keyboard host dedup row bucket s3"
-)
-
-
-def password(value: str) -> bool:
-    """Could it be a password somebody uses: no reference to a variable, no placeholder?"""
-    if len(value) < 3 or value.lower() in _EXAMPLES or value.startswith("//"):
+def password(value: str, quoted: bool = False) -> bool:
+    """Could it be a password somebody uses: no reference to a variable, no call, no placeholder? What looks drawn at
+    random is no reference; in quotes neither, where nothing says it is a template's."""
+    if len(value) < 3 or value.lower() in _EXAMPLES or placeholder(value):
         return False
-    return not placeholder(value) and not _REFERENCE.fullmatch(value)
-
-
-def assigned(before: str, name: str, value: str) -> bool:
-    """Is `name = value` a secret given its value? `before` is the text before the name's telling word, `name` that
-    word; both are read as one identifier (`aws.clientSecret`, `DB_PASSWORD_2`)."""
-    head = _NAME.search(before)
-    parts = [part.lower() for part in NAME_PART.findall((head[0] if head else "") + name)]
-    while parts and (parts[-1].isdigit() or parts[-1] == "v"):
-        parts.pop()
-    if not parts or _HARMLESS & set(parts[-3:]):
-        return False
-    last = parts[-1]
-    if last == "apikey" or last in _SURE:
-        return _looks_secret(value, sure=True, short=last in _PASSWORDS)
-    if last in _UNSURE:
-        return _looks_secret(value, sure=bool(_QUALIFY & set(parts[-4:-1])), short=False)
-    return False
-
-
-def _looks_secret(value: str, *, sure: bool, short: bool) -> bool:
-    value = value.rstrip(".,;")
-    if not password(value) or (value.isdigit() and not short) or value.lower() in ("true", "false", "null", "none"):
-        return False
-    bits = entropy(value)
-    if short:  # a password: some digit or sign beside letters, or a mix of cases no word has
-        odd = sum((any(c.isdigit() for c in value), any(not c.isalnum() for c in value), _strange_case(value)))
-        return len(value) >= 6 and bits >= 2.3 and odd > 0 and not _is_word(value) and not _PATH.fullmatch(value)
-    if _UUID.fullmatch(value):
-        return sure
-    if not mixed(value) or (_PATH.fullmatch(value) and "=" not in value) or len(value) < 10:
-        return False
-    if re.fullmatch(r"[0-9a-fA-F]+", value):
-        return sure and len(value) >= 16 and bits >= 3
-    runs = max(len(run) for run in re.findall(r"[A-Za-z]+", value))
-    strewn = sure and len(re.findall(r"\d+", value)) > 2  # digits in three places: no name has that
-    return bits >= (3.0 if sure else 3.7) and (runs <= 12 or bits >= 4.2 or strewn) and not _is_word(value)
-
-
-def _strange_case(value: str) -> bool:
-    return bool(re.search(r"[a-z][A-Z]", value)) and not value.isalpha()
-
-
-def _is_word(value: str) -> bool:
-    """Words joined by signs, one number at most: an identifier, no secret (`user-pass-2`, `db_password`)."""
-    return bool(re.fullmatch(r"_*[A-Za-z]+(?:[_.-]+[A-Za-z]+)*(?:[_.-]\d{1,4})?", value))
+    if _CALL.fullmatch(value):
+        return quoted and drawn(value)
+    return not _REFERENCE.fullmatch(value) or drawn(value)

@@ -1,6 +1,6 @@
 """What the name of a member says of its value: `hunter2zz9` is nothing, `{"password": "hunter2zz9"}` is a secret.
 
-A value under a telling name is searched as `password: hunter2zz9`, the form in which people would write it, and so
+A value under a telling name is searched as `password: "hunter2zz9"`, the form in which people would write it, and so
 exactly by the rules that hold there. What is searched follows from name and value alone, so that the same value is
 remembered, found and numbered alike on every turn.
 """
@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 from mitmesh.dialects.base import Path, Text
-from mitmesh.redaction.checks import NAME_PART
+from mitmesh.redaction.assigned import NAME_PART
 from mitmesh.redaction.findings import Finding
 from mitmesh.wire.forms import TextBody
 from mitmesh.wire.jsontext import Body
 
 _SECRET = re.compile(
-    r"(?i)(?:key|token|secret|passw(?:or)?d|passwort|kennwort|passe|contrase\wa|senha|pass(?:phrase|code)?|pwd|"
-    r"cred(?:ential)?s?|auth|login|salt)(?:[_.-]?v?\d{1,2})?\Z"
+    r"(?i)(?:key|token|secret|passw(?:or)?d|passwort|kennwort|passe|contrase\wa|senha|pass(?:phrase|code)?|pwd|pw|"
+    r"cred(?:ential)?s?|auth|login|salt)(?:[_.-]?(?:v?\d{1,2}|base|value|prod(?:uction)?|dev|test|staging|live)){0,2}\Z"
 )
 _PERSONAL = {
     word: said
@@ -31,6 +31,7 @@ _PERSONAL = {
     for word in words.split()
 }
 """Last words of a name, and the word that tells a finder the same."""
+_SAID = frozenset(f"{said}: " for said in _PERSONAL.values())
 _TAIL = frozenset({"number", "no", "nr", "num", "int", "str", "raw"})
 """Words behind them that say nothing more."""
 _OF_ABOVE = frozenset({"value", "default", "const", "enum", "example", "examples"})
@@ -79,19 +80,30 @@ class Keyed:
             if (before := known.get(name)) is None:
                 before = known[name] = prefix(name)
             if before and index not in names:
-                self._before[index] = before
+                self._before[index] = before if before in _SAID else before + _quote(read[index])
 
     @property
     def searched(self) -> list[str]:
         """What a finder must see."""
-        if not self._before:
-            return list(self._read)
-        return [self._before.get(index, "") + text for index, text in enumerate(self._read)]
+        own = list(self._read)
+        for index, before in self._before.items():
+            own[index] = f"{before}{own[index]}{before[-1].strip()}"
+        return own
 
     def found(self, found: Sequence[list[Finding]]) -> list[list[Finding]]:
         """What it found there, as places in the texts themselves. (Its lists are shared: they stay as they are.)"""
         own = list(found)
         for index, before in self._before.items():
             size = len(before)
-            own[index] = [each.at(max(0, each.start - size), each.end - size) for each in own[index] if each.end > size]
+            last = size + len(self._read[index])
+            own[index] = [
+                each.at(max(size, each.start) - size, min(each.end, last) - size)
+                for each in own[index]
+                if size < each.end and each.start < last
+            ]
         return own
+
+
+def _quote(value: str) -> str:
+    """A quote to put around a value, so that all of it counts; none where it has each itself, or several lines."""
+    return "" if "\n" in value else next((quote for quote in "\"'`" if quote not in value), "")

@@ -153,7 +153,8 @@ def social_security(text: str) -> Iterator[Span]:
         if len(set(match[0])) <= 3 or (not match[1] and checks.numbered(before)):
             continue
         said = match[1] != "-" and _SOCIAL.search(before)  # either word alone is about anything
-        yield match.start(), match.end(), 0.6 if said else {"-": 0.8, " ": 0.3, ".": 0.2, "": 0.2}[match[1]]
+        form = {"-": 0.8, " ": 0.3, ".": 0.2, "": 0.2}[match[1]]
+        yield match.start(), match.end(), 0.6 if said else min(form, 0.3) if checks.names_a_part(before) else form
 
 
 _IPV4 = re.compile(

@@ -7,12 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mitmesh.redaction import checks
+from mitmesh.redaction import checks, values
+from mitmesh.redaction.assigned import JUDGED, assigned
 from mitmesh.redaction.disguise import UNSPACED
 from mitmesh.redaction.findings import Finding
+from mitmesh.redaction.randomness import entropy
 
 if TYPE_CHECKING:
     from mitmesh.rules.pii import PiiPattern, PiiTerm
+
+_NAME = re.compile(r"[\w.-]+")
+_BEFORE = 61
+"""Characters before a name that may belong to it, and one more."""
+_PARAMETER = re.compile(r"[?&][\w.-]*\Z")
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,16 +49,31 @@ class Pattern:
         """Every match that holds."""
         for match in self.regex.finditer(text):
             start, end = match.span("value") if self.valued and match["value"] is not None else match.span()
-            value = text[start:end]
-            if self._holds(text, match, value):
+            if self.check == "assigned":
+                end = self._assigned(text, match, start)
+                holds = end > start
+            else:
+                if self.check == "password" and values.quoted(text, start):
+                    end = max(end, values.end_of(text, start))
+                holds = self._holds(text[start:end])
+            if holds:
                 yield Finding(start, end, self.type, self.id, self.score)
 
-    def _holds(self, text: str, match: re.Match[str], value: str) -> bool:
-        if self.entropy and checks.entropy(value) < self.entropy:
+    def _assigned(self, text: str, match: re.Match[str], start: int) -> int:
+        """The end of the value that begins at `start`, where it is a secret given its value; else `start`. The name is
+        the group `name`, else what the match begins with."""
+        at = match.start("name") if "name" in self.regex.groupindex else match.start()
+        name = _NAME.match(text, at, start)
+        before = text[max(0, at - _BEFORE) : at]
+        parameter = _PARAMETER.search(before) is not None
+        value = text[start : values.end_of(text, start, parameter=parameter, most=JUDGED)]
+        if assigned(before, name[0] if name else "", value, values.quoted(text, start)):
+            return values.end_of(text, start, parameter=parameter)
+        return start
+
+    def _holds(self, value: str) -> bool:
+        if self.entropy and entropy(value) < self.entropy:
             return False
-        if self.check == "assigned":
-            name = re.match(r"[\w.-]+", match[0])
-            return checks.assigned(text[max(0, match.start() - 60) : match.start()], name[0] if name else "", value)
         if self.check == "password":
             return checks.password(value)
         if self.check == "jwt":
@@ -88,7 +110,8 @@ class Patterns:
 
 
 def term(rule: PiiTerm) -> str:
-    """A regex for the words of a term, whole words in any case; a script without spaces has no whole words."""
+    """A regex for the words of a term: whole words in any case, with any white space between them. A script without
+    spaces has no whole words."""
     letter = rf"[^\W{UNSPACED}]"
-    words = "|".join(re.escape(word) for word in sorted(rule.words, key=len, reverse=True))
+    words = "|".join(r"\s+".join(map(re.escape, word.split())) for word in sorted(rule.words, key=len, reverse=True))
     return rf"(?i)(?<!{letter})(?:{words})(?!{letter})"

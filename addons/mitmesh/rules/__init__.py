@@ -25,7 +25,7 @@ from mitmesh.rules.models import (
     When,
 )
 from mitmesh.rules.pii import Pii, PiiAction, PiiFinder, PiiModel, PiiPattern, PiiTerm, Treatment
-from mitmesh.rules.snapshot import FILES, Rules, fingerprint, load
+from mitmesh.rules.snapshot import FILES, Rules, fingerprint, fingerprint_of, load
 
 __all__ = [
     "FILES",
@@ -60,5 +60,6 @@ __all__ = [
     "Treatment",
     "When",
     "fingerprint",
+    "fingerprint_of",
     "load",
 ]

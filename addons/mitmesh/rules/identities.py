@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mitmesh.exchange import Mode
+from mitmesh.hostnames import parse_network
 from mitmesh.rules.checks import Cidr, Word
 from mitmesh.rules.models import NetworkIdentity, _Model
 
@@ -47,11 +49,21 @@ class Issuer(_Model):
         description="Its public keys (JWKS): https://..., or file:PATH. Read again when a token names a key that is "
         "not there (at most every 30 s), and every hour."
     )
+    ca: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="PEM file of the CAs that its server's certificate is of; else those that providers' are.",
+    )
     algorithms: list[Literal["RS256", "ES256", "EdDSA"]] = Field(
         default=["RS256", "ES256", "EdDSA"], min_length=1, description="How its tokens may be signed."
     )
     leeway: int = Field(default=30, ge=0, le=600, description="Seconds that clocks may differ.")
     claims: Claims = Field(default_factory=Claims, description="Which claims say what.")
+
+    @model_validator(mode="after")
+    def _ca_of_a_server(self) -> Self:
+        if self.ca and not self.keys.startswith("https://"):
+            raise ValueError("must have `ca` only with `keys` by https://")
+        return self
 
 
 class CertificateIdentity(_Model):
@@ -95,12 +107,15 @@ class Kubernetes(_Model):
 
 
 class ModelRule(_Model):
-    """Which models a team may use. The first rule for a team decides."""
+    """Which models a team may use. The first rule for a team decides. Each model that a call names must be allowed,
+    those that it falls back to (`models`, `fallbacks`) too."""
 
     id: Word = Field(description="Name of this rule, unique; refusals and the audit name it.")
     team: Word | None = Field(default=None, description="For this team; for all callers if empty.")
-    allow: list[Glob] = Field(default_factory=list, description="Only these models; `*` is any text. All if empty.")
-    refuse: list[Glob] = Field(default_factory=list, description="Not these models; stronger than `allow`.")
+    allow: list[Glob] = Field(
+        default_factory=list, min_length=1, description="Only these models; `*` is any text. All if not given."
+    )
+    refuse: list[Glob] = Field(default_factory=list, min_length=1, description="Not these; stronger than `allow`.")
     mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
 
 
@@ -125,6 +140,20 @@ class Identities(_Model):
     unknown_team: Word | None = Field(default=None, description="The team of such callers, if they are allowed.")
     models: list[ModelRule] = Field(default_factory=list, description="Which models a team may use.")
 
+    def meaningless(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """What can have no effect: the place of each, and what is wrong with it."""
+        if self.unknown == "refuse" and self.unknown_team:
+            yield ("unknown_team",), "must not be given with `unknown: refuse`, which lets no such caller in"
+        ranges = [parse_network(entry.network) for entry in self.networks]
+        for index, entry in enumerate(self.networks):
+            # One that says nothing may keep a part of a later, larger range out of it.
+            silent = not (entry.team or entry.user or entry.namespace)
+            if silent and not any(later.overlaps(ranges[index]) for later in ranges[index + 1 :]):
+                yield ("networks", index), "must have a team, a user or a namespace"
+        for index, rule in enumerate(self.models):
+            if not (rule.team or rule.allow or rule.refuse):
+                yield ("models", index), "must have `allow` or `refuse`, or the team that may use all models"
+
     @model_validator(mode="after")
     def _unique(self) -> Self:
         for name, entries in (("issuers", self.issuers), ("models", self.models)):
@@ -133,4 +162,7 @@ class Identities(_Model):
                 raise ValueError(f"must not have two entries of {name} with one id")
         if len({issuer.issuer for issuer in self.issuers}) < len(self.issuers):
             raise ValueError("must not have two issuers of the same name")
+        cas = {issuer.keys: issuer.ca for issuer in self.issuers}
+        if any(cas[issuer.keys] != issuer.ca for issuer in self.issuers):
+            raise ValueError("must not have two issuers with the same `keys` and another `ca`")
         return self

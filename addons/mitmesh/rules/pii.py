@@ -64,7 +64,7 @@ class PiiTerm(_Model):
     id: Word = Field(description="Name of this rule, unique; the audit names it.")
     type: TypeName = Field(default="TERM", description="Type of what it finds; the placeholder's name.")
     words: list[Annotated[str, Field(min_length=2, max_length=200)]] = Field(
-        min_length=1, description="The words, whole; letter case aside."
+        min_length=1, description="The words, whole; letter case aside. Any white space may stand between several."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -60,6 +61,20 @@ class Rules:
     pii: Pii = field(default_factory=Pii)
     cache: Cache = field(default_factory=Cache)
     quotas: Quotas = field(default_factory=Quotas)
+    trees: Mapping[str, Node] = field(default_factory=dict, repr=False)
+    """What the files say, by name, with the line of each thing."""
+
+    def where(self, stem: str, *path: str | int) -> str:
+        """File, line and field of what a file says there (`"identities", "certificates", "ca"`), for messages."""
+        if stem in self.trees:
+            return self.trees[stem].follow(path)[0].where()
+        return f"rules/{stem}.yaml: {'.'.join(map(str, path))}"
+
+    def named_files(self) -> tuple[Path, ...]:
+        """Files outside the folder that what is built of these rules reads: when one changes, the rules do."""
+        who = self.identities
+        named = [who.certificates.ca if who.certificates else None, *(issuer.ca for issuer in who.issuers)]
+        return tuple(Path(name).expanduser() for name in named if name)
 
     def mode(self, team: str | None = None) -> Mode:
         """observe or enforce, for a team where it has its own."""
@@ -88,7 +103,7 @@ def load(directory: Path) -> Rules:
         if not (directory / f"{stem}.yaml").is_file():
             raise RulesError(f"{directory.name}/{stem}.yaml: is missing; without it nothing would be governed")
     models = {stem: _model(FILES[stem], tree) for stem, tree in trees.items()}
-    rules = Rules(version, **models)  # type: ignore[arg-type] # each under its own model's name
+    rules = Rules(version, trees=trees, **models)  # type: ignore[arg-type] # each under its own model's name
     _check_names(rules, trees)
     return rules
 
@@ -152,6 +167,8 @@ def _check_names(rules: Rules, trees: dict[str, Node]) -> None:
     for at, kind in enumerate(rules.pii.skip):
         if kind not in known_types:
             _unknown_type(trees, ("skip", at), kind, known_types)
+    for place, wrong in rules.identities.meaningless():
+        raise RulesError(f"{trees['identities'].follow(place)[0].where()}: {wrong}")
     for index, route in enumerate(rules.routes.routes):
         if route.provider not in rules.routes.providers:
             node, _ = trees["routes"].follow(("routes", index, "provider"))
@@ -161,14 +178,25 @@ def _check_names(rules: Rules, trees: dict[str, Node]) -> None:
             )
 
 
-def fingerprint(directory: Path) -> tuple[tuple[str, int, int, int], ...]:
+type Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+def fingerprint(directory: Path) -> Fingerprint:
     """What changes when a file is written, added or removed: name, inode, mtime (ns) and size of each, without reading
     any. Never raises: what cannot be seen is left out."""
-    found: list[tuple[str, int, int, int]] = []
     try:
-        for path in _files(directory):
-            stat = path.stat()
-            found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return fingerprint_of(_files(directory))
     except OSError:
-        pass  # a file that goes away under our eyes differs from the last look, and so does the next
+        return ()
+
+
+def fingerprint_of(paths: Iterable[Path]) -> Fingerprint:
+    """The same of these files."""
+    found: list[tuple[str, int, int, int]] = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            continue  # a file that goes away under our eyes differs from the last look, and so does the next
+        found.append((str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size))
     return tuple(found)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from mitmesh.dialects.base import Framing, Kind, Operation
 from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outcome
 from mitmesh.globs import glob
 from mitmesh.redaction.placeholders import values_of
+from mitmesh.rules import FILES
 from mitmesh.stage import Stage
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ PATIENCE = 0.8
 """How much of a stage's time limit a call may wait for another's answer."""
 THOUGHT = 0.1
 """And how much for one to be found by meaning."""
-_IRRELEVANT = frozenset({"version", "prices", "egress", "identities", "quotas", "cache"})
+_IRRELEVANT = frozenset({"prices", "egress", "identities", "quotas", "cache"})
 """Rules that cannot change what an answer says."""
 
 
@@ -313,9 +314,9 @@ def vendor_saved(x: Exchange) -> int | None:
 def policy_of(rules: Rules) -> str:
     """What stands for all rules that may change what is sent or given back: with another one, answers are new."""
     digest = hashlib.sha256()
-    for field in fields(rules):
-        if field.name not in _IRRELEVANT:
-            digest.update(f"{field.name}\0{getattr(rules, field.name).model_dump_json()}\0".encode())
+    for name in FILES:
+        if name not in _IRRELEVANT:
+            digest.update(f"{name}\0{getattr(rules, name).model_dump_json()}\0".encode())
     digest.update(f"{VERSION}\0{rules.cache.normalise.model_dump_json()}".encode())  # what is another call of it
     return digest.hexdigest()[:16]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from mitmesh.attest.allowed import in_scope, may_use, rule_for
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import PREFIX, Key, KeyRing
-from mitmesh.attest.keysets import KeySets
+from mitmesh.attest.keysets import KeySets, trusting
 from mitmesh.attest.kubernetes import PodWatch
 from mitmesh.attest.shown import bearer, password, take_claims, take_shown
 from mitmesh.exchange import Mode
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 MOST_USERS = 1024
 """Names of users that are remembered."""
-TOKEN = "x-mesh-token"
-"""A header for a token of the company's, where Authorization is the provider's."""
+TOKENS = ("x-mesh-token", "x-agentmesh-token")
+"""A header for a token of the company's, where Authorization is the provider's; the first before its alias."""
 
 
 class Identity(Stage):
@@ -57,8 +58,13 @@ class Identity(Stage):
         try:
             self._certificates = CertificateCheck(who.certificates) if who.certificates else None
         except (OSError, ValueError) as error:
-            said = error.strerror if isinstance(error, OSError) else "has no certificate"
-            raise RulesError(f"rules/identities.yaml: certificates.ca: {said}") from None
+            raise RulesError(f"{rules.where('identities', 'certificates', 'ca')}: {_unusable(error)}") from None
+        for index, issuer in enumerate(who.issuers):
+            try:
+                if issuer.ca:
+                    trusting(issuer.ca)
+            except (OSError, ValueError) as error:
+                raise RulesError(f"{rules.where('identities', 'issuers', index, 'ca')}: {_unusable(error)}") from None
         self.tokens.configure(who.issuers)
         if who.kubernetes != self._cluster and self._changing is not None:
             self._changing = asyncio.get_running_loop().create_task(self._watch(who.kubernetes, self._changing))
@@ -99,7 +105,8 @@ class Identity(Stage):
                 "kubernetes", namespace=pod.namespace, pod=pod.name, service_account=pod.service_account,
                 owner=pod.owner, team=team,
             )  # fmt: skip
-        token = x.headers.pop(TOKEN, None)
+        token, alias = (x.headers.pop(name, None) for name in TOKENS)
+        token = token or alias
         claims = take_claims(x.headers)
         try:
             keys = await self._credentials(x, token)
@@ -122,7 +129,7 @@ class Identity(Stage):
         Returns the virtual keys that were shown: what each of them may, holds."""
         who = x.identity
         if self._certificates and x.certificates:
-            named = self._certificates.find(x.certificates, int(time.time()) // 3600)
+            named = self._certificates.find(x.certificates, time.time())
             if named:
                 who.attest("certificate", **named.model_dump(exclude={"name"}))
         instead = self._instead_of_key(x, self.tokens.is_ours, "tokens")
@@ -160,14 +167,13 @@ class Identity(Stage):
         """What the client told the proxy of itself, for this call or for its connection; the virtual key, if that."""
         x.headers.pop("proxy-authorization", None)
         shown = x.proxy_credential
-        if not shown:
-            return None
-        secret, token = password(shown), bearer(shown)
+        required = x.rules.identities.proxy_credentials == "required" and x.via == "forward"
+        secret, token = (password(shown), bearer(shown)) if shown else (None, None)
         if token:
             await self._token(x, token, "proxy")
         elif secret and _is_key(secret):
             return self._key(x, secret, "proxy")
-        elif x.rules.identities.proxy_credentials == "required":
+        elif required:  # of a connection from before they were, too
             raise Rejected("Proxy-Authorization must be a virtual key as the password, or a token as Bearer")
         return None
 
@@ -197,18 +203,18 @@ class Identity(Stage):
                 said = "This caller is not known, and the rules serve only those who are; see rules/identities.yaml."
                 x.refuse(self.name, "unknown", said, status=401, type="unknown_caller")
             who.attest("default", team=rules.unknown_team)
-        model, operation = x.call.model, x.operation
+        this = "every model that this call names" if x.call.others else "this model"
         rule = rule_for(who.team, rules.models)
-        if rule and not may_use(model, operation, rule.allow, rule.refuse):
+        if rule and not may_use(x.call, rule.allow, rule.refuse):
             whose = f"Team {who.team!r} may" if rule.team else "Callers here may"
-            said = f"{whose} not use this model. Ask for another, or have rules/identities.yaml allow it."
+            said = f"{whose} not use {this}. Ask for another, or have rules/identities.yaml allow it."
             x.refuse(self.name, rule.id, said, type="model_not_allowed", **({"mode": rule.mode} if rule.mode else {}))
         for key in keys:
-            if not in_scope(operation, key):
-                said = f"This virtual key is not for {operation.value} calls."
+            if not in_scope(x.operation, key):
+                said = f"This virtual key is not for {x.operation.value} calls."
                 x.refuse(self.name, "key.scope", said, type="key_scope", mode=Mode.ENFORCE)
-            elif not may_use(model, operation, key.models):
-                said = "This virtual key is not for that model."
+            elif not may_use(x.call, key.models):
+                said = f"This virtual key is not for {this}."
                 x.refuse(self.name, "key.model", said, type="model_not_allowed", mode=Mode.ENFORCE)
 
     async def _attested(self, caller: Caller) -> dict[str, str | None]:
@@ -235,6 +241,12 @@ class Identity(Stage):
         if self.keys.problem:
             said["warning"] = self.keys.problem
         return said
+
+
+def _unusable(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+        return "the file has no certificate (PEM)"
+    return f"the file cannot be read: {error.strerror}"
 
 
 def _is_key(text: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mitmesh import prices, tokens
 from mitmesh.billing import billing
 from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Provenance, Usage
+from mitmesh.dialects.fallbacks import answered
 from mitmesh.exchange import Origin, Outcome
 from mitmesh.redaction.signing import is_signed
 from mitmesh.stage import Stage
@@ -86,7 +87,7 @@ class Meter(Stage):
         served = x.answer.model if x.answer else None
         if x.origin is Origin.PROXY and x.route != "demo":
             x.cost = 0  # an answer of our own; a demo's has the price it would have had, notionally
-        elif model := x.call.model or served:
+        elif model := answered(x.call, served) or served:
             x.cost = prices.price(model, x.provider, usage, x.started, x.rules.prices.prices, served=served)
         x.usage = usage
 

@@ -204,7 +204,8 @@ class Quota(Stage):
         """Refuse a call that a limit in dollars cannot measure; was it?"""
         for match in found:
             if match.priceless:
-                name = f"the model {x.call.model[:60]!r}" if x.call.model else "this call"
+                unknown = plan.unpriced(x)
+                name = f"the model {unknown[:60]!r}" if unknown else "this call"
                 said = (
                     f"Quota: the price of {name} is not known, and limit {match.limit.id} counts dollars. Have the "
                     "operator add a price to rules/prices.yaml, or unpriced_tokens to the limit."
