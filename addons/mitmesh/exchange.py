@@ -356,8 +356,15 @@ class Exchange:
 
 
 def new_id() -> str:
-    """A new exchange id: 26 characters, sortable by time (48 bits of milliseconds, then 80 random bits)."""
-    return id_at(time.time_ns() // 1_000_000, secrets.randbits(80))
+    """A new exchange id: 26 characters, sortable by time (48 bits of milliseconds, then 80 random bits; within one
+    millisecond each is the one before and one more)."""
+    now = time.time_ns() // 1_000_000
+    _latest[:] = now, _latest[1] + 1 if now == _latest[0] else secrets.randbits(79)
+    return id_at(*_latest)
+
+
+_latest = [0, 0]
+"""Milliseconds and random bits of the last id."""
 
 
 def id_at(milliseconds: int, random: int = 0) -> str:

@@ -153,7 +153,7 @@ def test_demo_leaves_nothing(make_mesh: MakeMesh, counted: list[str]) -> None:
 def test_memory(make_mesh: MakeMesh, counted: list[str], provider: Provider) -> None:
     """Thousands of calls, small, large and streamed, leave no memory behind."""
     mesh = make_mesh(options=counted).start()
-    call(mesh, provider, 60)  # of seven calls from four clients
+    call(mesh, provider, 120)  # of seven calls from four clients
     before = megabytes(mesh)
     call(mesh, provider, 72)
     after = megabytes(mesh)
