@@ -17,9 +17,13 @@ _TELL = (
 )
 _TOLD = "tell|let me|explain|show|know|wonder|understand"
 _CLAUSE = (
-    "when|whenever|if|unless|while|after|before|because|since|until|although|though|"
-    "in|with|for|on|at|as|during|within|without|despite"
+    "when|whenever|if|unless|while|after|before|because|since|until|although|though|in|on|at|as|during|within|despite"
 )
+_TWO = (
+    r"\w+ [^\n]*\b(?:that|who|whom|whose|which|what|whether|if|when|why|how|to|say|said|says|tell|told|ask|asked|think|and|"
+    rf"but|or)\b|[^\n]*\b(?:{_PERSON})\b[^\n]*\b(?:{_PERSON})\b"
+)
+"""Has more than one clause: what stands behind belongs to the last of them, what stands in front to the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +46,11 @@ _PHRASES = _forms(
     (" rid ", r"\bget(?:ting)? rid of\b", "delete"), ("find", r"\bfind(?:ing)? out\b", "find"),
     (" out", r"\bcarry(?:ing)? out\b", "execute"), ("up", r"\btop(?:ping|ped)?[- ]?up\b", "topup"),
     ("show", r"\b(show(?:s|n|ed|ing)?) up\b", r"\1"), ("have got", r"\bhave got\b", "have"), ("'s", r"\b(what|how)'s\b", r"\1 is"),
-    ("using|utili|employing|by means", r"\b(?:using|utili[sz]ing|employing|by means of)\b", "with"),
+    ("utili|employing|by means", r"\b(?:utili[sz]ing|employing|by means of)\b", "using"),
     (" of ", r"\bwhat (?:sort|kind|type)s? of\b", "what"), ("seem to", r"\b(can(?:'t|not| not)) seem to\b", r"\1"),
     ("as well| too", r" (?:as well|too)(?=\s*[?.!]*\s*\Z)", ""),
     # one sentence that begins with its clause or phrase: when I paid, did it crash?
-    (", ", rf"\A\s*((?:{_CLAUSE}) [^\n,.?!;:]{{2,80}}), ([^\n,.?!;:]{{2,120}})([.?!]*)\s*\Z", r"\2 \1\3"),
+    (", ", rf"\A\s*((?:{_CLAUSE}) [^\n,.?!;:]{{2,80}}), (?!{_TWO})([^\n,.?!;:]{{2,120}})([.?!]*)\s*\Z", r"\2 \1\3"),
     # in order: whether I can, why it is
     (", why", r"\A([^\n.?!;:]{5,120}?), why(?: is that)?\s*\?\s*\Z", r"please tell me why \1"),
     ("if|whether", rf"\b{_TELL}(?<!let me know),? (?:if|whether) ({_PERSON}) ({_AUX})\b", r"\2 \1"),
@@ -79,7 +83,8 @@ _RELATED = _forms(
     ("how", r"\bhow should i\b", "how should"), ("where", r"\bwhere (?:can|could) i\b", "where do i"),
     (" have ", r"\b(i|we|they) have (?=(?:\w{3,20}ed|lost|made|paid|sent|found|bought|sold)\b)", r"\1 "),
     (" been ", r"\bhave (i|we) been (?=\w+ed\b)", r"was \1 "), (" been ", r"\b(i|we) have been (?=\w+ed\b)", r"\1 was "),
-    ("have to", r"\b(i|we|you|they) have to\b", r"\1 need to"), ("would like", r"\b(i|we) would like to\b", r"\1 want to"),
+    ("have to", r"\A(?!.*\b(?:how (?:long|much|many)|what|which|whose)\b)(.*?)\b(i|we|you|they) have to\b", r"\1\2 need to"),
+    ("would like", r"\b(i|we) would like to\b", r"\1 want to"),
     ("know|tell", r"\A\s*(?:(?:can|could) you (?:please )?tell me|i (?:want|would like|need) to know|do you know)\b", " "),
     ("recommend|suggest", r"\bwhat (?:do|would) you (recommend|suggest)\b", r"what \1"),
     ("recommend|suggest", r"\bdo you (recommend|suggest)\b", r"\1"),

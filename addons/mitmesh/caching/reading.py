@@ -322,12 +322,10 @@ def _parts(word: str) -> list[str]:
     return [word]
 
 
-def _placeholders(prose: str) -> tuple[list[tuple[str, int]], str]:
-    """Types in order, each value numbered by its first place: which one is which number does not count."""
-    found = _PLACEHOLDER.findall(prose)
-    known: dict[tuple[str, str], int] = {}
-    sequence = [(kind, known.setdefault((kind, n), len(known))) for kind, n in found]
-    return sequence, _PLACEHOLDER.sub(lambda match: _mark(f"{match[1]} {known[match[1], match[2]]}").strip(), prose)
+def _placeholders(prose: str) -> tuple[list[tuple[str, str]], str]:
+    """Those of a text, in order, each with its number: it stands for the same value in both calls (see key.py), so who
+    is which counts."""
+    return _PLACEHOLDER.findall(prose), _PLACEHOLDER.sub(lambda each: _mark(f"{each[1]} {each[2]}").strip(), prose)
 
 
 def _numbers(prose: str, grouped: bool) -> tuple[list[tuple[str, str]], str]:

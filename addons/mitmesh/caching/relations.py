@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from mitmesh.caching import asking
-from mitmesh.caching.lexicon import FIRST, FUNCTION, HEADINGS, PERSONS, PREPOSITIONS, canonical, word_set
+from mitmesh.caching.lexicon import FUNCTION, HEADINGS, PREPOSITIONS, canonical, word_set
 
 NUMBER = "qznumber"
 """Stands for a number among the small words: 2 dogs and a cat are not a dog and 2 cats."""
@@ -43,8 +43,6 @@ EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
 _BEGINS = word_set("i we you they he she it there my your our his her their the a an this these those")
 """Begin a clause; `that` between a word and one of them may be left out: the money (that) I sent."""
-REBUILT = 4
-"""More places in which two with the same words differ, and one is no edition of the other, but another sentence."""
 _WHOSE = word_set("my your his her our their its whose 's")
 _WORD = re.compile(r"'s\b|[^\W\d_]+(?:-[^\W\d_]+)*|(?<=s)'(?!\w)")
 _ENDS = ("ed", "ing")
@@ -111,13 +109,10 @@ def apart(a: Sequence[Step], b: Sequence[Step], said: tuple[Sequence[str], Seque
     """Do the small words tell two apart that are not alike? `composed`: one is a prompt with a role or headings, the
     other a plain question; in other words, they may have other small words too, of _LOOSE. So may two that have other
     words and differ in more than EDITS places, but for those of _CRITICAL: what is no edition of the other was not made
-    from it by turning one small word. Those with the same words must differ in more than REBUILT, with each of _CRITICAL
-    at its word and the same persons in the same order. `said`: all words of both as said, for a way to ask that has one
-    form is one edit."""
+    from it by turning one small word. Those with the same words in other relations are told apart. `said`: all words of
+    both as said, for a way to ask that has one form is one edit."""
     if not _reworded(a, b):
-        if composed or not _turned_round(a, b) or min(_edits(a, b), _changed(*said)) <= REBUILT:
-            return True
-        return _critical_of(a) != _critical_of(b) or _persons(a) != _persons(b)
+        return True
     if composed:
         return _grave(a) != _grave(b)
     return _critical(a) != _critical(b) or min(_edits(a, b), _changed(*said)) <= EDITS
@@ -162,22 +157,6 @@ def _in_both(ours: Sequence[str], theirs: Sequence[str]) -> int:
 
 def _critical(found: Sequence[Step]) -> Set[str]:
     return {each for step in found for each in step.before if each in _CRITICAL}
-
-
-def _turned_round(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Have both the same words in the same order, but that a part of them is in front?"""
-    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
-    return any(ours == [*theirs[n:], *theirs[:n]] for n in range(len(theirs)))
-
-
-def _critical_of(found: Sequence[Step]) -> Set[tuple[str, str]]:
-    return {(each, step.word) for step in found for each in step.before if each in _CRITICAL}
-
-
-def _persons(found: Sequence[Step]) -> list[int]:
-    """Who is spoken of, in order; nobody where that is only the one who asks."""
-    persons = list(dict.fromkeys(PERSONS[each] for step in found for each in step.before if each in PERSONS))
-    return persons if persons != [FIRST] else []
 
 
 def _grave(found: Sequence[Step]) -> Set[tuple[str, str]]:
