@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 CONVERSATION = 70_000
 MESSAGE = 1_000
 """Characters of a conversation that an agent sends on every turn, and of the message a turn adds."""
+AGAIN = 5
+"""How often the same request is sent again."""
 _WORDS = Path(__file__).with_name("load.py").read_text().split()
 _VALUES = ("ann{}@example.com", "+49 30 9018{:04}", "call me at 415555{:04} please", "4111 1111 1111 1111")
 
@@ -38,7 +40,7 @@ async def measure(folder: Path, rounds: int, say: Callable[[str], None]) -> dict
         for seed in range(rounds * 3):
             turns = conversation(seed)
             first.append(await _request(stage, rules, turns))
-            again.append(await _request(stage, rules, turns))
+            again += [await _request(stage, rules, turns) for _ in range(AGAIN)]
             new.append(await _request(stage, rules, [*turns, *conversation(1000 + seed, MESSAGE)]))
         event = await _restoring(stage, rules)
     finally:
