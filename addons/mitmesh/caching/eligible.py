@@ -40,7 +40,7 @@ _CLIENT_TOOLS = {
 """Types of tools that the client runs, or their beginnings."""
 _SEARCHING = ("search-preview", "search-api", "sonar", ":online", "deep-research")
 """Parts of the names of models that search whatever they are asked."""
-_FETCHED = frozenset({
+FETCHED = frozenset({
     "url", "uri", "image_url", "file_url", "video_url", "audio_url", "document_url", "file_data", "fileUri", "file_uri",
     "file_id", "file_ids", "citations",
 })  # fmt: skip
@@ -111,11 +111,7 @@ def refers_elsewhere(doc: Any) -> bool:
     todo = [doc]
     for node in todo:
         named = type(node) is dict
-        if (
-            named
-            and not _FETCHED.isdisjoint(node)
-            and any(_fetched(name, node[name]) for name in _FETCHED & node.keys())
-        ):
+        if named and not FETCHED.isdisjoint(node) and any(_fetched(name, node[name]) for name in FETCHED & node.keys()):
             return True
         for value in node.values() if named else node:
             kind = type(value)

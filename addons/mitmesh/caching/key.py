@@ -72,10 +72,11 @@ def key_of(
     values: Mapping[str, str] | None = None,
     model: str = "",
     ignored: Collection[str] = (),
+    names: set[str] | None = None,
 ) -> Key:
     """The key of a call (after redaction). `normal` is applied to the last user turn; with `values` (name to value of
     what was taken out) the key has its `rest`, in which `model` is what makes the vectors. `ignored`: further headers
-    that do not matter, in lower case."""
+    that do not matter, in lower case. `names` takes those of all members that the request has."""
     assert x.body is not None
     target = f"{x.target.proven}:{x.target.port}" if x.target else ""
     about = [tenant, policy, x.provider, target, x.dialect.name, _path(x.path), _headers(x.headers, ignored)]
@@ -90,7 +91,7 @@ def key_of(
     if turn and values is not None:
         around = canonical(_with(doc, turn.path, None))
         rest = _digest(secret, b"rest", model.encode(), head, around, _encode(values).encode())
-    return Key(_digest(secret, b"exact", head, canonical(said)), rest, turn.text if turn else None)
+    return Key(_digest(secret, b"exact", head, canonical(said, names)), rest, turn.text if turn else None)
 
 
 def matters(doc: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,21 +99,23 @@ def matters(doc: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in doc.items() if name not in NO_MATTER}
 
 
-def canonical(doc: Any) -> bytes:
-    """Bytes that are equal for documents (parsed JSON) that say the same, in whatever order their members came.
+def canonical(doc: Any, names: set[str] | None = None) -> bytes:
+    """Bytes that are equal for documents (parsed JSON) that say the same, in whatever order their members came; `names`
+    takes those of all members.
 
     By marshal, which copies a string where JSON looks at each of its characters: a quarter of the time. Another
     Python may write it otherwise; then no answer is found, and none is wrong."""
-    return marshal.dumps(_ordered(doc), _PLAIN)
+    return marshal.dumps(_ordered(doc, set() if names is None else names), _PLAIN)
 
 
-def _ordered(value: Any) -> Any:
+def _ordered(value: Any, names: set[str]) -> Any:
     """The same with the members of every object in order."""
     if type(value) is dict:
+        names.update(value)
         # Most members are texts: they are not worth a call.
-        return {key: member if type(member := value[key]) is str else _ordered(member) for key in sorted(value)}
+        return {key: member if type(member := value[key]) is str else _ordered(member, names) for key in sorted(value)}
     if type(value) is list:
-        return [_ordered(each) for each in value]
+        return [_ordered(each, names) for each in value]
     return value
 
 

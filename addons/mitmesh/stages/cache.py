@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mitmesh import prices
-from mitmesh.caching.eligible import keepable, off_for, refers_elsewhere, whole
+from mitmesh.caching.eligible import FETCHED, keepable, off_for, refers_elsewhere, whole
 from mitmesh.caching.entry import Entry
 from mitmesh.caching.flights import Flight, Flights
 from mitmesh.caching.key import Key, Normal, key_of, last_turn, matters
@@ -144,15 +144,14 @@ class Cache(Stage):
     def _key(self, x: Exchange, tenant: str, normal: Normal | None) -> Key | None:
         """The call's key; None where it refers to what is not in it."""
         assert x.body
-        if refers_elsewhere(matters(x.body.doc)):
-            return None
-        rules = x.rules.cache
+        rules, names = x.rules.cache, set[str]()
         meant = rules.semantic.enabled and x.operation is Operation.CHAT
-        return key_of(
+        key = key_of(
             x, tenant, policy_of(x.rules), self.store.seal.secret, normal=normal,
             values=values_of(x) if meant else None, model=model_of(rules.semantic),
-            ignored=[name.lower() for name in rules.ignore_headers],
+            ignored=[name.lower() for name in rules.ignore_headers], names=names,
         )  # fmt: skip
+        return None if names & FETCHED and refers_elsewhere(matters(x.body.doc)) else key
 
     async def _exact(self, x: Exchange, state: _State) -> Entry | None:
         """The answer to the very same call: kept, or about to come. Where there is none, this call is waited for."""
