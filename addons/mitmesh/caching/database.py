@@ -14,12 +14,11 @@ from sqlite_utils import Database, Migrations
 
 from mitmesh.caching.entry import Entry, Seal
 from mitmesh.exchange import id_at
+from mitmesh.store import database
 from mitmesh.store.database import Row, connect, migrate, transaction
 from mitmesh.store.keys import locked
 
 FILE, KEY_FILE = "cache.db", "cache.key"
-DAMAGED = ".damaged"
-"""What a file that cannot be read is renamed with; the next one takes its place."""
 
 migrations = Migrations("mitmesh.cache")
 
@@ -279,13 +278,10 @@ def remove(data: Path) -> None:
 
 
 def set_aside(data: Path, inode: int | None = None) -> bool:
-    """Rename a damaged file out of the way, with what SQLite keeps beside it, in place of the last one so renamed.
+    """Rename a damaged file out of the way.
     With `inode`: only while it is still that file, for another worker may have been first. Was it?"""
     with locked(data / f".{FILE}.lock"):
         if inode is not None and inode_of(data) != inode:
             return False
-        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
-            file = data / name
-            if file.exists():
-                file.replace(data / f"{name}{DAMAGED}")
+        database.set_aside(data / FILE)
     return True

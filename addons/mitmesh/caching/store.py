@@ -16,9 +16,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from mitmesh.caching.database import DAMAGED, FILE, KEY_FILE, File, inode_of, now_on, set_aside
+from mitmesh.caching.database import FILE, KEY_FILE, File, inode_of, now_on, set_aside
 from mitmesh.caching.entry import Entry, Seal, weigh
 from mitmesh.rules.cache import Cache
+from mitmesh.store.database import DAMAGED
 from mitmesh.store.errors import AuditError
 from mitmesh.store.keys import load_key, make_folder
 

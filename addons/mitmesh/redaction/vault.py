@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlite_utils import Database, Migrations
 
-from mitmesh.store.database import connect, migrate, transaction
+from mitmesh.store.database import DAMAGED, connect, migrate, set_aside, transaction
 from mitmesh.store.keys import Hasher, load_key, locked, make_folder
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 FILE, KEY_FILE = "vault.db", "vault.key"
 LARGEST = 2**20
 """Bytes of one call's names; a call with more is not kept, and what refers to it is numbered afresh."""
-DAMAGED = ".damaged"
-"""What is appended to the name of a file that cannot be used."""
 _NONCE = 12
 _MOST_UNWRITTEN = 10_000
 _PRUNE_EVERY = 500
@@ -141,10 +139,8 @@ class Vault:
             raise
 
     def _set_aside(self, why: str) -> None:
-        """Rename the file, with what SQLite keeps beside it, in place of the last one so renamed."""
-        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
-            if (file := self._data / name).exists():
-                file.replace(self._data / f"{name}{DAMAGED}")
+        """Rename the file, and say so."""
+        set_aside(self._data / FILE)
         self.warning = (
             f"{FILE} could not be used ({why}) and is now {FILE}{DAMAGED}: what conversations that providers keep said "
             f"before is not restored. Put back {FILE} and {KEY_FILE} of one backup to have it again"

@@ -15,6 +15,8 @@ from mitmesh.store.keys import create_private
 AUDIT = "audit.db"
 CONTENT = "content.db"
 BUSY_MS = 5_000
+DAMAGED = ".damaged"
+"""What a file that cannot be used is renamed with; the next one takes its place."""
 
 type Row = tuple[Any, ...]
 
@@ -44,6 +46,13 @@ def read_only(path: Path) -> Database:
     """A connection that cannot write, for questions. Raises sqlite3.OperationalError where the file is not there."""
     conn = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000)
     return Database(conn)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a database that cannot be used, with what SQLite keeps beside it, in place of the last one so renamed."""
+    for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+        if file.exists():
+            file.replace(file.with_name(f"{file.name}{DAMAGED}"))
 
 
 @contextmanager
