@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 REDIRECT = str(ROOT / "bpf" / "redirect")
 
 
-def sh(*words: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """A command, its output kept."""
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, **options)
+def sh(*words: str, check: bool = True, timeout: float = 60, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command, its output kept; at most so many seconds."""
+    done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, **options)
     assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stderr or done.stdout}"
     return done
 
