@@ -230,6 +230,27 @@ async def test_restart(tmp_path: Path) -> None:
         assert not store.perhaps(b"another key")
 
 
+async def test_uses_of_a_batch_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that is given many times within a moment is written once, and each time counts."""
+    written: list[tuple[int, int, int, bytes]] = []
+    write = File.write
+
+    def watch(self: File, added: Any, used: Any, since: str = "") -> Any:
+        written.extend(used)
+        return write(self, added, used, since)
+
+    monkeypatch.setattr(File, "write", watch)
+    async with opened(tmp_path) as store:
+        for number in (1, 2):
+            store.add(entry(str(number)))
+        for _ in range(50):
+            store.used(entry("1").key, 3)
+            store.used(entry("2").key, None)
+    with closing(File(tmp_path, store.seal)) as file:
+        assert file.rows("select hits, saved_microusd from entries order by id") == [(50, 150), (50, 0)]
+    assert len(written) <= 4  # the first may be taken before the others are there
+
+
 async def test_two_workers(tmp_path: Path) -> None:
     """One has what the other keeps, and forgets what the other, or the operator, clears: memory too."""
     key = entry("1").key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlite_utils import Database, Migrations
 from mitmesh.caching.entry import Entry, Seal
 from mitmesh.exchange import id_at
 from mitmesh.store import database
-from mitmesh.store.database import Row, connect, migrate, transaction
+from mitmesh.store.database import Row, connect, insert, migrate, transaction
 from mitmesh.store.keys import locked
 
 FILE, KEY_FILE = "cache.db", "cache.key"
@@ -173,30 +173,31 @@ class File:
         """Add entries and note uses `(when, hits, micro-dollars, key)`; one transaction. An entry takes the place of
         one of the same key. Returns those that were not taken: entries were cleared since their calls came (or these
         came before the exchange `since`), or what is there answers a later call."""
-        rows = [(entry, self._seal.close(entry)) for entry in added]
+        rows = {entry.key: (entry, self._seal.close(entry)) for entry in added}
         late = []
         with transaction(self._conn):
             cleared = max(since, self._conn.execute("select cleared from epoch").fetchone()[0])
-            for entry, sealed in rows:
-                if entry.exchange < cleared or self._newer(entry):
+            there = self._there(list(rows))
+            for key, (entry, _) in list(rows.items()):
+                if entry.exchange < cleared or there.get(key, "") > entry.exchange:  # ids are sorted by time
                     late.append(entry)
-                    continue
-                self._delete("key = ?", (entry.key,))
-                size = len(sealed) + len(entry.vector or b"") + 256
-                fields = (
-                    entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange,
-                    entry.created, entry.created, entry.cost, size, self._seal.wrap(entry.key, entry.vector), sealed,
-                )  # fmt: skip
-                number = self._conn.execute(_ADD, fields).lastrowid
-                values = [(number, value) for value in entry.values]
-                self._conn.executemany("insert into entry_values values (?, ?)", values)
+                    del rows[key]
+            for key in rows.keys() & there.keys():
+                self._delete("key = ?", (key,))
+            insert(self._conn, _ADD, [_fields(entry, sealed, self._seal) for entry, sealed in rows.values()])
+            self._add_values([entry for entry, _ in rows.values() if entry.values])
             self._conn.executemany(_USED, used)
         return late
 
-    def _newer(self, entry: Entry) -> bool:
-        """Is there a later call's answer of this key?"""
-        sql = "select 1 from entries where key = ? and exchange > ?"  # ids of exchanges are sorted by time
-        return self._conn.execute(sql, (entry.key, entry.exchange)).fetchone() is not None
+    def _there(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+        """Of these keys those that have an entry, and the exchange that each is from."""
+        sql = f"select key, exchange from entries where key in ({', '.join('?' * len(keys))})"
+        return dict(self._conn.execute(sql, keys).fetchall())
+
+    def _add_values(self, entries: Iterable[Entry]) -> None:
+        """Note the values that these entries, which are in the file, hold."""
+        sql = "insert into entry_values select id, ? from entries where key = ?"
+        self._conn.executemany(sql, [(value, entry.key) for entry in entries for value in entry.values])
 
     def prune(self, now: int, ttl: int, most_bytes: int, most_entries: int) -> int:
         """Delete what is too old, then the least recently used beyond the limits; how many went."""
@@ -255,6 +256,15 @@ class File:
         for number in numbers:
             if entry := self.by_id(number):
                 yield number, entry
+
+
+def _fields(entry: Entry, sealed: bytes, seal: Seal) -> Row:
+    """What _ADD takes."""
+    size = len(sealed) + len(entry.vector or b"") + 256
+    return (
+        entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange, entry.created,
+        entry.created, entry.cost, size, seal.wrap(entry.key, entry.vector), sealed,
+    )  # fmt: skip
 
 
 def now_on() -> str:

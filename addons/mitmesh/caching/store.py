@@ -317,7 +317,7 @@ class Store:
     def _gather(self) -> tuple[dict[bytes, Entry], list[Used], bool]:
         """What is to be written: waits for the first of it, then a little for more. True at the end."""
         added: dict[bytes, Entry] = {}
-        used: list[Used] = []
+        uses: dict[bytes, Used] = {}
         with suppress(Empty):
             item = self._queue.get(timeout=POLL_SECONDS)
             time.sleep(BATCH_SECONDS)  # a thread that woke for each would take the interpreter from the event loop
@@ -325,10 +325,10 @@ class Store:
                 if isinstance(item, Entry):
                     added[item.key] = item
                 else:
-                    used.append(item)
+                    uses[item[3]] = _together(uses.get(item[3]), item)
                 item = self._queue.get_nowait()
-            return added, used, True
-        return added, used, False
+            return added, list(uses.values()), True
+        return added, list(uses.values()), False
 
     def _write(self, added: dict[bytes, Entry], used: list[Used], file: File) -> None:
         late = file.write(added.values(), used, self.cleared)
@@ -389,6 +389,11 @@ class Store:
         if now - self._complained >= COMPLAIN_SECONDS:
             self._complained = now
             log.warning("mitmesh: %s; calls go on", why)
+
+
+def _together(before: Used | None, use: Used) -> Used:
+    """Two uses of one entry as one."""
+    return use if before is None else (max(before[0], use[0]), before[1] + use[1], before[2] + use[2], use[3])
 
 
 def _is_damage(error: Exception) -> bool:
