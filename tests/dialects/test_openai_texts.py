@@ -89,6 +89,14 @@ def test_any_request(path: str, doc: dict[str, Any], items: list[dict[str, Any]]
         assert len(positions) == len(set(positions))
 
 
+@pytest.mark.parametrize("field", ["tools", "functions", "response_format", "suffix", "prediction", "unheard_of"])
+def test_beside_a_legacy_prompt(field: str) -> None:
+    """What a completion by `prompt` says elsewhere is seen as well (vLLM takes a `response_format` there)."""
+    doc = {"model": "llama", "prompt": "Say hello.", field: {"description": "for ann@example.org"}}
+    call = DIALECTS["/v1/chat/completions"].read(doc, "/v1/completions", {})
+    assert [text.path for text in call.texts if "ann@" in text.text] == [(field, "description")]
+
+
 @pytest.mark.parametrize(
     ("value", "is_id"),
     [

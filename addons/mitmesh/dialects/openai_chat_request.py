@@ -53,6 +53,7 @@ def read(doc: Any, path: str, headers: Mapping[str, str]) -> Call:
     if "messages" in doc:
         _messages(doc, finder)
     elif "prompt" in doc:
+        _definitions(doc, finder, 1)
         _prompt(doc["prompt"], finder)
     elif urlsplit(path).path.endswith("/completions"):
         raise DialectError("messages: missing")
