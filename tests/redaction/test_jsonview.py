@@ -54,6 +54,15 @@ def test_finding_across_strings() -> None:
     assert view.within(2, 12) == [(2, 5), (9, 12)]
 
 
+def test_edit_between_two_backslashes() -> None:
+    """A path or a domain in JSON within JSON has four for each of them, and a finding may stand behind them."""
+    raw = json.dumps({"a": r'{"b": "C:\\"}, ' + "\\\\bob"})
+    view = JsonView(raw)
+    for start in range(len(view.text)):
+        for end in range(start + 1, len(view.text) + 1):
+            json.loads(view.edited([(a, b, "<X_1>") for a, b in view.within(start, end)]))
+
+
 @given(documents, st.booleans(), st.data())
 def test_any_edit_is_valid(doc: Any, ascii_: bool, data: st.DataObject) -> None:
     """Whatever span is edited, the document stays valid JSON, and without edits it stays as it is."""

@@ -138,6 +138,8 @@ def _unescaped(text: str, piece: _Piece) -> str:
         out += [plain, read]
         at += len(plain) + len(read)
         done = found.end()
+        if len(read) == 2 and done - found.start() == 4:  # two backslashes: a span may begin or end between them
+            piece.steps.append((at - 1, piece.raw + done - 2))
         piece.steps.append((at, piece.raw + done))
     out.append(text[done:])
     piece.end = at + len(text) - done
