@@ -17,8 +17,10 @@ from mitmesh.dialects.base import Answer, Call, Operation, Usage
 from mitmesh.dialects.fallbacks import further
 from mitmesh.exchange import Billing, Exchange, Identity, Origin, Outcome, Reply, Target
 from mitmesh.quotas import in_sqlite
+from mitmesh.quotas.in_redis import RedisLedger
 from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
 from mitmesh.quotas.repeats import Repeats
+from mitmesh.quotas.share import SharingLedger
 from mitmesh.rules import HostRule, Prices, Rules
 from mitmesh.rules.models import Price
 from mitmesh.rules.quotas import Quotas
@@ -428,6 +430,20 @@ async def test_who_is_cancelled_while_asking_leaves_nothing(house: House) -> Non
             await task
         await house.end(x)
     assert [row[2:] for row in await house.counts()] in ([], [(0, 0)])
+
+
+@pytest.mark.parametrize(("shares", "said"), [(False, "problem"), (True, "warning")])
+async def test_health_while_redis_is_away(tmp_path: Path, shares: bool, said: str) -> None:
+    """Not ready where calls are refused; where they go on with a share, it is a warning."""
+    inner = RedisLedger(f"unix://{tmp_path}/nobody.sock")
+    stage = Quota(lambda _: SharingLedger(inner, 10, "n") if shares else inner)
+    stage.configure(Rules(quotas=Quotas.model_validate({"limits": [TEAM]})))
+    await stage.start()
+    async with asyncio.timeout(10):
+        while len(stage.health()) == 1:  # until it has looked
+            await asyncio.sleep(0.01)
+    assert set(stage.health()) == {"limits", said}
+    await stage.stop()
 
 
 async def test_a_damaged_ledger_refuses_and_recovers(house: House) -> None:

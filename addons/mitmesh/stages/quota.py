@@ -14,7 +14,7 @@ from mitmesh.exchange import Action, Mode
 from mitmesh.quotas import elsewhere, later, plan, words
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.estimate import Prompts
-from mitmesh.quotas.ledger import Ledger, LedgerAway, Standing
+from mitmesh.quotas.ledger import REFUSED, Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch, session, step
 from mitmesh.quotas.plan import Match, Need
 from mitmesh.quotas.repeats import Repeats, Took
@@ -129,10 +129,13 @@ class Quota(Stage):
             later.see(x, self._books, self._clock())
 
     def health(self) -> dict[str, Any]:
-        """How many limits there are, and why they cannot be counted."""
+        """How many limits there are, and why they cannot be counted: a `problem` where calls are refused meanwhile, a
+        `warning` where they go on with what was set aside."""
         books = self._books
         said: dict[str, Any] = {"limits": len(self._limits)}
-        return {**said, "problem": books.problem} if books and books.problem and self._limits else said
+        if books and books.problem and self._limits:
+            said["problem" if books.ledger.meanwhile == REFUSED else "warning"] = books.problem
+        return said
 
     def rows(self) -> list[Row]:
         """How full the limits were, when it was last looked (seconds ago)."""
