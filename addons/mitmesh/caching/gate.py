@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS
+from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS, stem
 from mitmesh.caching.reading import Reading, read
 from mitmesh.caching.relations import alike, apart, equal
 from mitmesh.caching.spelling import american
@@ -86,6 +86,7 @@ def forbidden(a: Reading, b: Reading) -> str:
         ("wording", _worded),
         ("case", _cased),
         ("question", _question),
+        ("plural", _plural),
         ("persons", _persons),
         ("antonyms", _opposed),
         ("direction", _directed),
@@ -163,6 +164,22 @@ def _question(a: Reading, b: Reading) -> bool:
     return both + len(heavy) < SHORT or bool(a.question and b.question and "how" not in (a.question, b.question))
 
 
+def _plural(a: Reading, b: Reading) -> bool:
+    """The same word for word, but for one of a thing in the one and several in the other: the file is, the files are.
+    In other words, who says it may decide: it works, how does it work."""
+    if len(a.spoken) != len(b.spoken):
+        return False
+    pairs = zip(a.spoken, b.spoken, strict=True)
+    other = [(one.strip(_MARKS), two.strip(_MARKS)) for one, two in pairs if one != two]
+    return any(one != two for one, two in other) and all(
+        stem(_AGREES.get(one, one)) == stem(_AGREES.get(two, two)) for one, two in other
+    )
+
+
+_MARKS = ".,;:!?()\"'"
+_AGREES = {"are": "is", "were": "was", "have": "has", "do": "does"}
+
+
 def _persons(a: Reading, b: Reading) -> bool:
     """I send you, you send me; she asked him, he asked her."""
     ours, theirs = list(dict.fromkeys(a.persons)), list(dict.fromkeys(b.persons))
@@ -204,8 +221,10 @@ def _directed(a: Reading, b: Reading) -> bool:
 
 def _turned(a: Reading, b: Reading) -> bool:
     """Two words both have, in the other order, where order matters: next to each other, with the same words between
-    them, or near each other with a word of direction or the same preposition between them."""
+    them, or near each other with a word of direction or the same preposition between them; or where one alone asks by
+    do: who calls Ann, whom does Ann call."""
     shared = set(a.words) & set(b.words)
+    inverted = _WHOM.intersection(a.spoken, b.spoken) and _DO.isdisjoint(a.spoken) != _DO.isdisjoint(b.spoken)
     ours, theirs = _places(a.tokens, shared), _places(b.tokens, shared)
     words = sorted(ours.keys() & theirs.keys(), key=lambda word: ours[word])
     for i, x in enumerate(words):
@@ -214,9 +233,12 @@ def _turned(a: Reading, b: Reading) -> bool:
                 continue
             one = set(a.tokens[ours[x] + 1 : ours[y]])
             other = set(b.tokens[theirs[y] + 1 : theirs[x]])
-            if (not one and not other) or _turns(one, other):
+            if inverted or (not one and not other) or _turns(one, other):
                 return True
     return False
+
+
+_DO, _WHOM = frozenset(("do", "does", "did")), frozenset(("who", "whom", "which"))
 
 
 def _turns(one: set[str], other: set[str]) -> bool:
