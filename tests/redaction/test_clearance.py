@@ -41,6 +41,7 @@ FRAGMENTS = st.sampled_from(
      '"', " ", "\n", "\\n", "\u200b", "the ",
      "AWS_SECRET_ACCESS_KEY=wJalrXUtnF/K7MDENGbPxRfi/CYzq93Lk0aTmQ8s", "ENV A_TOKEN ", "sshpass -p ", "redis-cli -a ",
      "docker login -p ", "Cookie: sid=", "k3J9dLq0Zx7VbN2mR8tY", "my pw is ", "name: DB_PASSWORD, value: ",
+     "IDENTIFIED BY '", "echo ", " | sudo -S ", "-pass pass:", "login joe / pass ", "password was set to ",
      "'", "(", ")",     "＠", "&#64;", "\\x40", "%2540", "–", "\0", "4111_1111_1111_1111", "是",
      "of words ", "0x", "_", "/", "é"]
 )  # fmt: skip

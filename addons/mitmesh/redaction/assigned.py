@@ -36,6 +36,8 @@ _PATH = re.compile(r"(?:[A-Za-z]:\\|\.{0,2}/|~/)?[\w.+-]*(?:[/\\][\w.+-]+)+|[\w-
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _WORDS = re.compile(r"_*[A-Za-z]+(?:[_.-]+[A-Za-z]+)*(?:[_.-]\d{1,4}){0,3}")
 """Words joined by signs, and a version: an identifier, no secret (`user-pass-2`, `db_password`, `jwt-1.2.3`)."""
+_TAG = re.compile(r"![a-z]+")
+"""What YAML writes before a value that is sealed or elsewhere: `!vault`, `!secret`."""
 _NOTHING = _set("true false null none undefined nil")
 _SAID = frozenset("=+~^%!@#$&*?_.-")
 """Signs in passwords that words seldom have."""
@@ -78,7 +80,7 @@ def _words(name: str) -> list[str]:
 def _looks_secret(value: str, *, sure: bool, short: bool, quoted: bool) -> bool:
     value = (value[:JUDGED].split() or [""])[0] if quoted else value[:JUDGED].strip("()[]")
     value = value.rstrip(".,;")
-    if not password(value, quoted) or "://" in value or value.lower() in _NOTHING:
+    if not password(value, quoted) or "://" in value or value.lower() in _NOTHING or _TAG.fullmatch(value):
         return False
     random = drawn(value)
     if not random and (_WORDS.fullmatch(value) or (_PATH.fullmatch(value) and "=" not in value)):
