@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.exchange import Exchange, Mode
-from mitmesh.rules import FailMode
+from mitmesh.rules import FailMode, Rules
 from mitmesh.stage import StreamEnded, StreamHeld
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Guard:
 
     async def _decides(self, stage: Stage, x: Exchange, hook: str, method: Coroutine[Any, Any, None]) -> None:
         try:
-            await _within(x.rules.mesh.limits.stage_seconds, method)
+            await _within(stage, x.rules, method)
         except FAILURES as error:  # the one broad catch of a request
             if isinstance(error, asyncio.CancelledError) and _cancelled():
                 raise
@@ -131,14 +131,14 @@ class Guard:
         return stage in CLOSED or (stage in CLOSED_WHEN_ROUTED and x.route is not None)
 
 
-async def _within(seconds: float, coroutine: Coroutine[Any, Any, None]) -> None:
-    """Await it, within so many seconds. Most stages wait for nothing: the timer, which costs as much as a stage, is
+async def _within(stage: Stage, rules: Rules, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Await it, within the stage's time. Most stages wait for nothing: the timer, which costs as much as a stage, is
     only set for one that does."""
     try:
         waiting = coroutine.send(None)
     except StopIteration:
         return
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(rules.mesh.limits.stage_seconds + stage.patience(rules)):
         await _Rest(coroutine, waiting)
 
 

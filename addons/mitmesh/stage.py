@@ -107,6 +107,10 @@ class Stage:
     async def request(self, x: Exchange) -> None:
         """Before anything is sent."""
 
+    def patience(self, rules: Rules) -> float:
+        """Seconds that `request` may wait for another call, on top of the limit of its own work."""
+        return 0.0
+
     async def replayed(self, x: Exchange) -> None:
         """A cached answer is about to go through `response` (`x.answer`, and `x.answer_body`, which may be changed):
         for what has to be awaited to judge it. What is refused here, or fails where failing refuses, is not given."""

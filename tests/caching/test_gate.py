@@ -17,7 +17,7 @@ def test_no_minimal_pair_hits() -> None:
     assert sum(not row["hit"] for row in rows) >= 300
     known = Corpus.of(str(row[side]) for row in rows for side in ("a", "b"))
     wrong, hits = measure.by_pairs(rows, known)
-    assert wrong.wrong == [] and hits.value >= 0.6
+    assert wrong.wrong == [] and hits.value >= 0.5
 
 
 @pytest.mark.parametrize("cosine", [1.0, 0.9, float("nan")])

@@ -118,6 +118,16 @@ def test_too_large(file: File) -> None:
     assert ages(file)[-1] == 10
 
 
+def test_what_was_evicted_takes_no_room(file: File, tmp_path: Path) -> None:
+    """The file shrinks with what is in it, prune by prune."""
+    path = file.path
+    file.write([entry(str(n), created=n, vector=b"v" * 100_000) for n in range(1, 41)], [])
+    before = path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size
+    for _ in range(3):
+        file.prune(100, **{**MANY, "most_entries": 4})
+    assert before > 4_000_000 > 4 * path.stat().st_size
+
+
 def test_no_text_in_clear(tmp_path: Path) -> None:
     """Neither question, answer nor value is readable in any file beside the key; nor with another key."""
     marked = entry("1", "ANSWER-canary", turn="QUESTION-canary", body=b'"BODY-canary"')

@@ -35,6 +35,7 @@ def test_as_shipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("exact: false\nsemantic:\n  enabled: true\n", "`semantic.enabled` needs `exact: true`"),
         ("semantic:\n  least_similarity: 1.5\n", "cache.yaml:2: semantic.least_similarity"),
         ("semantic:\n  least_similarity: high\n", "cache.yaml:2: semantic.least_similarity"),
         ("semantic:\n  seconds: .nan\n", "cache.yaml:2: semantic.seconds"),

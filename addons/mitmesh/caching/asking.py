@@ -11,6 +11,8 @@ from dataclasses import dataclass
 _PERSON = "i|we|you|they|he|she|it|there"
 _AUX = "am|is|are|was|were|can|could|should|will|would|have|has|had|may|might"
 _WHOSE = "my|your|our|his|her|their|the|this|an?"
+_SEEM = r"(?:sound|look|rank|feel|seem|appear|compare|differ|stand|come across)\b"
+"""How I do it is not how I can."""
 _TELL = (
     r"(?:(?:(?:can|could|would|will) you |please )?(?:please |kindly )?(?:tell me|let me know|explain(?: to me)?|show me)|"
     r"i(?:'d| would) like to (?:know|understand)|i (?:want|need) to know|i was wondering|i wonder|do you know)"
@@ -79,8 +81,8 @@ _RELATED = _forms(
     ("'s", r"\b(what|how|where|who|when|why|it|that|there|here|he|she)'s\b", r"\1 is"),
     (" not", rf"\b(can|could|do|does|did|is|are|was|were|have|has|had|will|would|should) not ({_PERSON})\b", r"\1 \2 not"),
     (" not", rf"(\A\s*|\bwhy )(is|are|was|were|do|does|did|has|have|can|will) ((?:{_WHOSE}) (?:[\w-]+ ){{1,4}}?)not\b", r"\1\2 not \3"),
-    ("how|way", r"\bhow (?:do|can|could|would) i\b|\b(?:what is )?the way to\b", "how to"),
-    ("how", r"\bhow should i\b", "how should"), ("where", r"\bwhere (?:can|could) i\b", "where do i"),
+    ("how|way", rf"\bhow (?:do|can|could|would) i\b(?! {_SEEM})|\b(?:what is )?the way to\b", "how to"),
+    ("how", r"\bhow should i\b", "how should"), ("where", rf"\bwhere (?:can|could) i\b(?! {_SEEM})", "where do i"),
     (" have ", r"\b(i|we|they) have (?=(?:\w{3,20}ed|lost|made|paid|sent|found|bought|sold)\b)", r"\1 "),
     (" been ", r"\bhave (i|we) been (?=\w+ed\b)", r"was \1 "), (" been ", r"\b(i|we) have been (?=\w+ed\b)", r"\1 was "),
     ("have to", r"\A(?!.*\b(?:how (?:long|much|many)|what|which|whose)\b)(.*?)\b(i|we|you|they) have to\b", r"\1\2 need to"),

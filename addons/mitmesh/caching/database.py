@@ -215,7 +215,9 @@ class File:
                 self._conn.execute("update epoch set number = number + 1")
         if gone:
             self._version = -1
-            self._conn.execute("PRAGMA incremental_vacuum(200)").fetchall()
+        if self._conn.execute("PRAGMA freelist_count").fetchone()[0]:  # a step each time: all at once takes long
+            self._conn.execute("PRAGMA incremental_vacuum(2000)").fetchall()
+            self._conn.execute("PRAGMA wal_checkpoint(PASSIVE)")
         return gone
 
     def _evict(self, bytes_over: int, entries_over: int) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from mitmesh.caching.lexicon import DIRECTED, FUNCTION, HEADINGS, LIGHT, OPPOSITES, PREPOSITIONS, stem
 from mitmesh.caching.reading import Reading, read
-from mitmesh.caching.relations import alike, apart, equal
+from mitmesh.caching.relations import Step, alike, apart, equal
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import professional
 
@@ -97,8 +97,8 @@ def forbidden(a: Reading, b: Reading) -> str:
         return "exchanged"
     if _qualified(a, b):
         return "qualified"
-    english = not a.facts["language"]
-    if alike(a.steps, b.steps, english=english):
+    english = a.english and b.english
+    if alike(_below_heading(a, b), _below_heading(b, a), english=english):
         return ""
     if _turned(a, b):
         return "order"
@@ -109,6 +109,11 @@ def _headed(a: Reading, b: Reading) -> bool:
     """Says a heading or label of one more than what kind of text it is and what the other speaks of: `Tone: sarcastic`,
     `For toddlers`?"""
     return bool(a.frame - HEADINGS - b.frame - set(b.words) - b.seen)
+
+
+def _below_heading(a: Reading, b: Reading) -> tuple[Step, ...]:
+    """Its steps, without those of a heading in front where it alone has one."""
+    return a.steps if b.headed else a.steps[a.headed :]
 
 
 def _shuffled(a: Reading, b: Reading) -> bool:

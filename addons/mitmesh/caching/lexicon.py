@@ -370,7 +370,7 @@ encrypt encryption
 organisation organization company
 large big
 permit allow enable
-combine merge join
+combine merge
 iterate iteration loop
 cutting-edge state-of-the-art
 mandatory compulsory

@@ -17,9 +17,9 @@ from mitmesh.caching.english import groups_thousands
 from mitmesh.caching.literal import lines, pieces
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import addressed, persona, professional
-from mitmesh.caching.technical import talks_of_code, talks_of_spaces, talks_of_words
+from mitmesh.caching.technical import talks_of_characters, talks_of_code, talks_of_spaces, talks_of_words
 
-VERSION = 3
+VERSION = 4
 """One more whenever some text comes out otherwise: answers kept before are then asked for anew."""
 LONGEST = 32_768
 """Characters; a longer text is compared as it is."""
@@ -111,6 +111,7 @@ def _once(text: str, rules: Normalise) -> str:
             and (plain or name in _ALWAYS)
             and name not in kept
             and not (spaced and change is _spaced)
+            and not (change is _composed and (spaced or talks_of_characters(text)))
         ):
             prose = change(prose)
     parts = prose.split(_KEPT)
@@ -134,7 +135,7 @@ def _spaced(prose: str) -> str:
     """One space between words of prose, one empty line at most. Between signs, numbers and single letters (a board,
     Morse, columns) and in a file's name the number of spaces may mean something; indentation does, tabs too."""
     prose = _SPACES.sub(" ", re.sub(rf"(?<=\S){_WIDE.pattern}(?=\S)", " ", prose))
-    prose = re.sub(r"[ \u00a0]+(?=\n|\Z)", "", prose)
+    prose = re.sub(r"(?<! ) (?=\n)|[ \u00a0]+\Z", "", prose)  # two at a line's end are Markdown's line break
     prose = re.sub(r"\n{3,}", "\n\n", prose).rstrip("\n").lstrip("\n")
     return prose if "\n" in prose or _KEPT in prose else prose.lstrip(" \u00a0")
 
@@ -173,7 +174,8 @@ def _blunt(prose: str) -> str:
     if ":" not in prose and _KEPT not in prose:
         shorter = _THANKS.sub("", prose)
         prose = shorter if len(shorter.split()) > 2 else prose
-    prose = _GREETING.sub("", prose)
+    greeted = _GREETING.match(prose)
+    prose = prose[greeted.end()].upper() + prose[greeted.end() + 1 :] if greeted else prose
     asked = _REQUEST.match(prose)
     found = asked or _PLEASE.match(prose)
     if not found or len(prose[found.end() :].split()) < 2:
@@ -214,9 +216,13 @@ _VERSIONS = re.compile(
 )
 
 
+_NOTATION = re.compile(r"(?i)\b(?:iso|rfc|notations?|writ(?:e|ten|ing)|digits|read as|parse[ds]?|strings?|locales?)\b")
+
+
 def _dated(prose: str) -> str:
-    """2026-06-13 for a date that can be read in one way only; 06/05/2026 stays, and what may be a version or a name."""
-    if _VERSIONS.search(prose):
+    """2026-06-13 for a date that can be read in one way only; 06/05/2026 stays, what may be a version or a name, and
+    one whose notation is spoken of."""
+    if _VERSIONS.search(prose) or _NOTATION.search(prose):
         return prose
 
     def written(found: re.Match[str]) -> str:

@@ -21,6 +21,7 @@ from mitmesh.caching.lexicon import (
     TIMES,
     canonical,
     stem,
+    word_set,
 )  # fmt: skip
 from mitmesh.caching.spelling import american
 from mitmesh.caching.subject import FRAME, addressed, persona, plain
@@ -166,6 +167,11 @@ _STOPWORDS = {
 }
 _LANGUAGES = {name: frozenset(words.split()) for name, words in _STOPWORDS.items()}
 _ANY_LANGUAGE = frozenset().union(*_LANGUAGES.values())
+_ENGLISH = word_set(
+    "the and what how which where when why who your with from that this these those does should would could their our "
+    "have has not you there please into about between without explain write list show give tell make it now"
+)
+"""Words of no other language."""
 _CAN = frozenset(
     [
         "can",
@@ -199,6 +205,8 @@ class Reading:
     """A prompt's facts by kind (equal or no hit), and its words in order."""
 
     facts: dict[str, object]
+    headed: int  # how many of its steps are of a heading in front
+    english: bool  # is it surely English? In other languages a small word may be a `not` that nobody here knows
     role: str
     addressed: bool  # is the one who answers asked about?
     words: tuple[str, ...]  # content words, canonical, in order
@@ -231,6 +239,7 @@ def read(text: str) -> Reading | None:
     prose, pieces, fences = code.split(rest)
     lines = literal.lines(code.unfenced(rest))
     frame = _CARDINAL.sub(" ", _IDENTIFIER.sub(" ", " ".join(found[0] for found in FRAME.finditer(prose))))
+    headed = len(relations.steps(heading[0])) if (heading := FRAME.match(prose)) else 0
     quoted = [(found[0][0], next(filter(None, found.groups()), "")) for found in _QUOTED.finditer(prose)]
     prose = plain(_QUOTED.sub(lambda found: _mark(found[0][1:-1]).strip(), prose))
     placeholders, prose = _placeholders(prose)
@@ -273,10 +282,11 @@ def read(text: str) -> Reading | None:
         "language": _language(bare, words),
         "persons": list(dict.fromkeys(PERSONS[each] for each in words if PERSONS.get(each) in THIRD)),
         "case": written.units(plainly), "letters": written.letters(plainly), "capitals": written.capitals(plainly),
+        "material": written.material(text), "polite": written.polite(plainly),
         "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
-        facts, role, addressed(rest), content, said, tuple(plainly.lower().split()), tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
+        facts, headed, not (facts["language"] or _ENGLISH.isdisjoint(words)), role, addressed(rest), content, said, tuple(plainly.lower().split()), tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
         next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
         tuple(PERSONS[each] for each in words if each in PERSONS),
         tuple(numbers),

@@ -38,9 +38,15 @@ _SPACES = word_set(
     "space spaces spaced spacing spacer blank blanks tab tabs regex regexp regexps regexes pattern patterns character "
     "characters pad pads padded padding ascii diff diffs verbatim string strings length gap gaps distance distances "
     "separator separators separated delimiter delimiters delimited column columns trailing monospace monospaced "
-    "justified typeset"
+    "justified typeset crlf lf cr eol ending endings carriage nbsp equal identical same differ differs different "
+    "difference differences compare compares compared comparing grep duplicate duplicates"
 )
 _SPACES_BEGIN = ("whitespace", "indent", "tabulat", "newline", "linebreak", "align")
+_CHARACTERS = word_set(
+    "unicode utf nfc nfd nfkc nfkd codepoint codepoints code point points byte bytes encoding encoded encode ascii "
+    "combining accent accents accented diacritic diacritics glyph glyphs grapheme graphemes hash hashes"
+)
+_CHARACTERS_BEGIN = ("normali",)
 _WORDING = word_set(
     "word words mean means meaning noun nouns verb verbs adverb adverbs adjective adjectives plural singular "
     "tense letters syllable syllables prefix suffix idiom idioms phrase phrases term terms definition define "
@@ -74,6 +80,11 @@ def talks_of_code(text: str) -> bool:
 def talks_of_spaces(text: str) -> bool:
     """May a space more or less be what the text is about?"""
     return _speaks(text, _SPACES, _SPACES_BEGIN)
+
+
+def talks_of_characters(text: str) -> bool:
+    """May it be about how a letter is made up?"""
+    return _speaks(text, _CHARACTERS, _CHARACTERS_BEGIN)
 
 
 def talks_of_words(text: str) -> bool:

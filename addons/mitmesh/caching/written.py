@@ -32,6 +32,14 @@ _ASKS = re.compile(
     r"(?:i|you|we|he|she|it|they|there|the|an?|my|your|our|his|her|its|their|this|that|these|those|any|some|one)\b"
     r"|(?:\A|[,.;:!?\n])\s*(?:is|are|was|were|do|does|did|can|could|may|might|should|will|would|must|have|has|had|any)\b"
 )
+_WORKS = re.compile(
+    r"(?i)\b(?:translat|correct|proofread|gramma|re(?:phras|word|writ)|paraphras|classif|polite|sentiment|tone\b|intent\b|"
+    r"style\b|friendl|formal|improve|sentence|say\b|spell|pronounc|punctuat|label|respond|reply\b|shorten|edit\b)"
+)
+"""Asks for something to be done with words."""
+_SAYS = re.compile(r"(?i)\b(?:how|what)\b[^.:?]{1,20}\bsay\b")
+_POLITE = re.compile(r"(?i)(?<![\w'-])([a-z]+) (kindly|thank(?:s|[ -]you)?)(?![\w'])")
+_BEFORE_POLITE = word_set("you please and many so ok okay hi hello would could can will also but")
 _TWO_WAYS = frozenset(AMERICAN) | frozenset(AMERICAN.values())
 
 
@@ -67,6 +75,21 @@ def capitals(prose: str) -> list[str]:
 def asked(prose: str) -> bool:
     """A question by nothing but its mark: `Delete it?` is no `Delete it.`"""
     return prose.rstrip().endswith("?") and not _ASKS.search(prose)
+
+
+def material(text: str) -> str:
+    """What a text gives to be worked on as it is worded: behind the colon of `Correct the grammar:`, and all of `How do
+    you say ... in Spanish?`. There a polite word or another way to ask is no mere form."""
+    before, colon, behind = text.partition(":")
+    said = before.rpartition("\n")[2].lstrip()
+    if colon and not said.startswith(("*", "#")) and _WORKS.search(said):  # those are headings
+        return behind.strip()
+    return text.strip() if _SAYS.search(text) else ""
+
+
+def polite(prose: str) -> list[str]:
+    """Polite words that are what is asked for: respond kindly, a thank you note; not those at either end."""
+    return [found[2].lower() for found in _POLITE.finditer(prose) if found[1].lower() not in _BEFORE_POLITE]
 
 
 def two_ways(words: list[str]) -> tuple[str, ...]:

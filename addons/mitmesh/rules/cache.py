@@ -26,11 +26,11 @@ class CacheWait(_Model):
     """Calls that are the same at the same time: one asks the provider, the others wait for its answer."""
 
     seconds: int = Field(
-        default=8,
+        default=30,
         ge=0,
         le=300,
-        description="How long a call waits for another's answer before it asks the provider itself, in seconds; always "
-        "less than limits.stage_seconds of mesh.yaml. 0: none waits.",
+        description="How long a call waits for another's answer before it asks the provider itself, in seconds. 0: "
+        "none waits.",
     )
     calls: int = Field(default=100, ge=1, le=10_000, description="How many calls may wait for one answer.")
 
@@ -153,3 +153,9 @@ class Cache(_Model):
         default=32 * 2**20, ge=0, description="Answers also held in memory, by each worker, in bytes."
     )
     wait: CacheWait = Field(default_factory=CacheWait, description="Calls that are the same at the same time.")
+
+    @model_validator(mode="after")
+    def _layers(self) -> Cache:
+        if self.semantic.enabled and not self.exact:
+            raise ValueError("`semantic.enabled` needs `exact: true`: what is found by meaning is kept by that layer")
+        return self

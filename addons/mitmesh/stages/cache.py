@@ -40,10 +40,8 @@ WRITTEN_OFF_LOOP = 32 * 1024
 """Bytes of an answer; a larger one is written as a stream in a thread."""
 LONG_TURN = 1_500
 """Characters of the last user turn; one that is longer is normalised in a thread."""
-PATIENCE = 0.8
-"""How much of a stage's time limit a call may wait for another's answer."""
 THOUGHT = 0.1
-"""And how much for one to be found by meaning."""
+"""How much of a stage's time limit a call may wait for an answer to be found by meaning."""
 _IRRELEVANT = frozenset({"prices", "egress", "identities", "quotas", "cache"})
 """Rules that cannot change what an answer says."""
 
@@ -86,6 +84,10 @@ class Cache(Stage):
 
     def _hash(self, purpose: bytes, value: str) -> str:
         return self.store.seal.hash(purpose, value)  # the seal is another one once the folder's key is known
+
+    def patience(self, rules: Rules) -> float:
+        """As long as a call waits for another's answer."""
+        return rules.cache.wait.seconds
 
     async def request(self, x: Exchange) -> None:
         """Answer it, wait for the same call's answer, or let it go on."""
@@ -165,8 +167,7 @@ class Cache(Stage):
         if wait.seconds == 0 or self._mode(x) is Mode.OBSERVE:
             return None
         if flight := self.flights.find(key):
-            longest = x.rules.mesh.limits.stage_seconds * PATIENCE
-            return await flight.answer(min(wait.seconds, longest), wait.calls)
+            return await flight.answer(wait.seconds, wait.calls)
         state.flight = self.flights.lead(key)
         return None
 
