@@ -61,7 +61,7 @@ def _judged(asked: str, cached: str, cosine: float) -> Judgement:
     if why := forbidden(a, b):
         return Judgement(False, why, 0.0)
     least = required(kind(a, b), step(a, b))
-    score = max(0.0, 1 - (1 - min(1.0, cosine)) / (1 - least) / 2)
+    score = max(0.0, 1 - (1 - min(1.0, cosine)) / max(1 - least, 1e-6) / 2)
     return Judgement(comparable(a, b) and cosine >= least, "meaning", score)
 
 
