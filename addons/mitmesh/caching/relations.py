@@ -41,6 +41,12 @@ _CRITICAL = word_set(
 """Must be equal in any words."""
 LONG = 10
 """Content words of a text to which one more adds little."""
+_FORM = frozenset(map(canonical, word_set(
+    "bullet bullets point points table list step steps tone style word words sentence sentences paragraph paragraphs "
+    "line lines page pages json yaml xml csv html markdown code example examples detail details short brief simple "
+    "formal friendly english french german spanish italian child beginner expert poem rhyme emoji emojis"
+)))  # fmt: skip
+"""Words for what an answer looks like."""
 EDITS = 2
 """So few words that differ make one an edition of the other, and each of them counts."""
 _BEGINS = word_set("i we you they he she it there my your our his her their the a an this these those")
@@ -118,7 +124,7 @@ def apart(a: Sequence[Step], b: Sequence[Step], said: tuple[Sequence[str], Seque
     if composed:
         return _grave(a) != _grave(b)
     if _added(a, b):
-        return min(len(a), len(b)) < LONG
+        return min(len(a), len(b)) < LONG or not _trails(a, b)
     return _critical(a) != _critical(b) or min(_edits(a, b), _changed(*said)) <= EDITS
 
 
@@ -126,13 +132,20 @@ def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
     """Has `a` all that `b` has in its order, and one last word besides, in so long a text that it says little
     (variable traffic, variable traffic loads)? Any other word may be what is asked about: delete the inactive users."""
     same = len(a) == len(b) + 1 and len(b) >= LONG and all(one.like(two) for one, two in zip(a, b, strict=False))
-    return same and not a[-1].before
+    return same and not a[-1].before and a[-1].word not in _FORM
 
 
 def _added(a: Sequence[Step], b: Sequence[Step]) -> bool:
     """Has one all content words of the other in their order, and further ones?"""
     ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
     return len(ours) != len(theirs) and _in_both(ours, theirs) == min(len(ours), len(theirs))
+
+
+def _trails(a: Sequence[Step], b: Sequence[Step]) -> bool:
+    """Are the further ones at the end, and say nothing of what the answer is to look like (in bullet points)?"""
+    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
+    few, more = sorted((ours, theirs), key=len)
+    return more[: len(few)] == few and _FORM.isdisjoint(more[len(few) :])
 
 
 def _reworded(a: Sequence[Step], b: Sequence[Step]) -> bool:
