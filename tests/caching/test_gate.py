@@ -16,8 +16,9 @@ def test_no_minimal_pair_hits() -> None:
     rows = corpus.pairs()
     assert sum(not row["hit"] for row in rows) >= 300
     known = Corpus.of(str(row[side]) for row in rows for side in ("a", "b"))
-    wrong, hits = measure.by_pairs(rows, known)
-    assert wrong.wrong == [] and hits.value >= 0.5
+    wrong, _ = measure.by_pairs(rows, known)
+    _, hits = measure.by_pairs([row for row in rows if row["kind"] != "looser"], known)  # those nobody here wrote
+    assert wrong.wrong == [] and hits.value >= 0.6
 
 
 @pytest.mark.parametrize("cosine", [1.0, 0.9, float("nan")])

@@ -173,31 +173,36 @@ class File:
         """Add entries and note uses `(when, hits, micro-dollars, key)`; one transaction. An entry takes the place of
         one of the same key. Returns those that were not taken: entries were cleared since their calls came (or these
         came before the exchange `since`), or what is there answers a later call."""
-        rows = {entry.key: (entry, self._seal.close(entry)) for entry in added}
+        rows = {entry.key: (entry, self._row(entry)) for entry in added}
         late = []
         with transaction(self._conn):
             cleared = max(since, self._conn.execute("select cleared from epoch").fetchone()[0])
             there = self._there(list(rows))
             for key, (entry, _) in list(rows.items()):
-                if entry.exchange < cleared or there.get(key, "") > entry.exchange:  # ids are sorted by time
+                if entry.exchange < cleared or (there.get(key) or "") > entry.exchange:  # ids are sorted by time
                     late.append(entry)
                     del rows[key]
             for key in rows.keys() & there.keys():
                 self._delete("key = ?", (key,))
-            insert(self._conn, _ADD, [_fields(entry, sealed, self._seal) for entry, sealed in rows.values()])
-            self._add_values([entry for entry, _ in rows.values() if entry.values])
+            insert(self._conn, _ADD, [row for _, row in rows.values()])
+            values = [(value, key) for key, (entry, _) in rows.items() for value in entry.values]
+            self._conn.executemany("insert into entry_values select id, ? from entries where key = ?", values)
             self._conn.executemany(_USED, used)
         return late
 
-    def _there(self, keys: Sequence[bytes]) -> dict[bytes, str]:
+    def _row(self, entry: Entry) -> Row:
+        """What _ADD takes; sealed, so not while the write lock is held."""
+        sealed, vector = self._seal.close(entry), self._seal.wrap(entry.key, entry.vector)
+        size = len(sealed) + len(entry.vector or b"") + 256
+        return (
+            entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange, entry.created,
+            entry.created, entry.cost, size, vector, sealed,
+        )  # fmt: skip
+
+    def _there(self, keys: Sequence[bytes]) -> dict[bytes, str | None]:
         """Of these keys those that have an entry, and the exchange that each is from."""
         sql = f"select key, exchange from entries where key in ({', '.join('?' * len(keys))})"
         return dict(self._conn.execute(sql, keys).fetchall())
-
-    def _add_values(self, entries: Iterable[Entry]) -> None:
-        """Note the values that these entries, which are in the file, hold."""
-        sql = "insert into entry_values select id, ? from entries where key = ?"
-        self._conn.executemany(sql, [(value, entry.key) for entry in entries for value in entry.values])
 
     def prune(self, now: int, ttl: int, most_bytes: int, most_entries: int) -> int:
         """Delete what is too old, then the least recently used beyond the limits; how many went."""
@@ -258,15 +263,6 @@ class File:
         for number in numbers:
             if entry := self.by_id(number):
                 yield number, entry
-
-
-def _fields(entry: Entry, sealed: bytes, seal: Seal) -> Row:
-    """What _ADD takes."""
-    size = len(sealed) + len(entry.vector or b"") + 256
-    return (
-        entry.key, entry.rest, entry.tenant, entry.provider, entry.model, entry.user, entry.exchange, entry.created,
-        entry.created, entry.cost, size, seal.wrap(entry.key, entry.vector), sealed,
-    )  # fmt: skip
 
 
 def now_on() -> str:

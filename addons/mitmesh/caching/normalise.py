@@ -104,15 +104,13 @@ def _once(text: str, rules: Normalise) -> str:
 
     prose = _PIECES.sub(keep, text)
     plain = rules.rephrases and not _FORM.search(prose)
-    kept = _AS_WRITTEN if plain and ("`" in text or talks_of_code(text)) else frozenset()
+    kept = set(_AS_WRITTEN) if plain and ("`" in text or talks_of_code(text)) else set()
+    if spaced:
+        kept.update(_ALWAYS)
+    elif talks_of_characters(text):
+        kept.add("unicode")
     for name, change in _CHANGES.items():
-        if (
-            getattr(rules, name)
-            and (plain or name in _ALWAYS)
-            and name not in kept
-            and not (spaced and change is _spaced)
-            and not (change is _composed and (spaced or talks_of_characters(text)))
-        ):
+        if getattr(rules, name) and (plain or name in _ALWAYS) and name not in kept:
             prose = change(prose)
     parts = prose.split(_KEPT)
     if len(parts) != len(pieces) + 1 or not prose.strip():

@@ -42,9 +42,9 @@ _CRITICAL = word_set(
 LONG = 10
 """Content words of a text to which one more adds little."""
 _FORM = frozenset(map(canonical, word_set(
-    "bullet bullets point points table list step steps tone style word words sentence sentences paragraph paragraphs "
-    "line lines page pages json yaml xml csv html markdown code example examples detail details short brief simple "
-    "formal friendly english french german spanish italian child beginner expert poem rhyme emoji emojis"
+    "bullet point table list step tone style word sentence paragraph line page json yaml xml csv html markdown code "
+    "example detail short brief simple formal friendly english french german spanish italian child beginner expert poem "
+    "rhyme emoji emojis"
 )))  # fmt: skip
 """Words for what an answer looks like."""
 EDITS = 2
@@ -117,14 +117,16 @@ def apart(a: Sequence[Step], b: Sequence[Step], said: tuple[Sequence[str], Seque
     """Do the small words tell two apart that are not alike? `composed`: one is a prompt with a role or headings, the
     other a plain question; in other words, they may have other small words too, of _LOOSE. So may two that have other
     words and differ in more than EDITS places, but for those of _CRITICAL: what is no edition of the other was not made
-    from it by turning one small word. Those with the same words in other relations are told apart. `said`: all words of
-    both as said, for a way to ask that has one form is one edit."""
+    from it by turning one small word. Those with the same words in other relations are told apart, and one with all words
+    of the other and further ones, but for what trails a LONG one. `said`: all words of both as said, for a way to ask
+    that has one form is one edit."""
     if not _reworded(a, b):
         return True
     if composed:
         return _grave(a) != _grave(b)
-    if _added(a, b):
-        return min(len(a), len(b)) < LONG or not _trails(a, b)
+    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
+    if len(ours) != len(theirs) and _in_both(ours, theirs) == min(len(ours), len(theirs)):
+        return min(len(a), len(b)) < LONG or not _trails(*sorted((ours, theirs), key=len))
     return _critical(a) != _critical(b) or min(_edits(a, b), _changed(*said)) <= EDITS
 
 
@@ -135,16 +137,9 @@ def _more(a: Sequence[Step], b: Sequence[Step]) -> bool:
     return same and not a[-1].before and a[-1].word not in _FORM
 
 
-def _added(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Has one all content words of the other in their order, and further ones?"""
-    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
-    return len(ours) != len(theirs) and _in_both(ours, theirs) == min(len(ours), len(theirs))
-
-
-def _trails(a: Sequence[Step], b: Sequence[Step]) -> bool:
-    """Are the further ones at the end, and say nothing of what the answer is to look like (in bullet points)?"""
-    ours, theirs = ([step.word for step in steps if step.word] for steps in (a, b))
-    few, more = sorted((ours, theirs), key=len)
+def _trails(few: list[str], more: list[str]) -> bool:
+    """Of content words: are the further ones at the end, and say nothing of what the answer is to look like (in bullet
+    points)?"""
     return more[: len(few)] == few and _FORM.isdisjoint(more[len(few) :])
 
 
