@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mitmesh.globs import glob
+from mitmesh.globs import glob, is_model
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,23 @@ from mitmesh.globs import glob
 def test_glob(pattern: str, text: str, matches: bool) -> None:
     """`*` alone is special: a model's name has dots and brackets."""
     assert (glob(pattern).fullmatch(text) is not None) is matches
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "means"),
+    [
+        ("claude-opus-4", "claude-opus-*", True),
+        ("anthropic/claude-opus-4.5", "claude-opus-*", True),
+        ("anthropic/claude-opus-4.5", "anthropic/*", True),
+        ("us.anthropic.claude-opus-4-v1:0", "claude-opus-*", True),
+        ("arn:aws:bedrock:us-east-1:1:inference-profile/us-gov.anthropic.claude-opus-4-v1:0", "claude-opus-*", True),
+        ("amazon.nova-pro-v1:0", "NOVA-*", True),
+        ("my.claude-opus-4", "claude-opus-*", False),
+        ("gpt-4.1", "1", False),
+        ("claude-sonnet-4", "claude-opus-*", False),
+    ],
+)
+def test_is_model(name: str, pattern: str, means: bool) -> None:
+    """What routers and clouds put before a name does not hide it; what anybody puts there does."""
+    assert is_model(name, ["none", pattern]) is means
+    assert not is_model(name, [])

@@ -14,6 +14,7 @@ from mitmesh.exchange import Exchange, Mode
 from mitmesh.guard import Guard, StageFailed
 from mitmesh.stage import StreamEnded, StreamHeld
 from mitmesh.wire.compression import CompressionError, Decoder, decoder, decompress
+from mitmesh.wire.eventstream import BadMessage
 from mitmesh.wire.frames import FrameTooLong, framer
 from mitmesh.wire.jsontext import Body, crowded
 
@@ -44,6 +45,8 @@ def framing_of(x: Exchange, content_type: str) -> Framing:
         return Framing.NDJSON
     if x.framing is Framing.JSON_ARRAY:
         return x.framing
+    if (x.framing is Framing.AWS) is not (kind == "application/vnd.amazon.eventstream"):
+        return Framing.NONE
     return Framing.NONE if kind.endswith("json") else x.framing
 
 
@@ -90,7 +93,7 @@ class TooManyEvents(ValueError):
     """One chunk of a stream holds more events than anybody means to send."""
 
 
-UNREADABLE = (CompressionError, FrameTooLong, TooManyEvents)
+UNREADABLE = (CompressionError, FrameTooLong, TooManyEvents, BadMessage)
 """What a stream can be accused of; anything else is a fault of ours."""
 
 

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _END = re.compile(r"[?#]")
 _WEIRD = re.compile(r"[\x00-\x20\x7f%?#]")
 _LONGEST = 2048
+_DATA = re.compile(
+    r"/(files|uploads|moderations|conversations|vector_stores)(/|$)|/event_logging/|/claude_code/|[/:]cancel$"
+)
+_ODD = re.compile(r"//|/\.|[;\\%]")
+"""A path that a provider may read as another one is not known to be anything."""
 
 
 def normalise(path: str) -> str | None:
@@ -38,6 +43,12 @@ def normalise(path: str) -> str | None:
         elif segment not in ("", "."):
             segments.append(segment)
     return "/" + "/".join(segments)
+
+
+def is_about_data(path: str) -> bool:
+    """Is a path (with its query) about files, cancelling, telemetry, where no model runs?"""
+    path = path.partition("?")[0].rstrip("/")
+    return _DATA.search(path) is not None and _ODD.search(path) is None
 
 
 def compile_path(pattern: str) -> re.Pattern[str]:

@@ -70,6 +70,9 @@ def _form(plain: bytes, dialect: Dialect, kind: str, path: str, headers: Mapping
         return None
     call = _call(dialect, body.doc, path, headers)
     call.opaque_bytes += body.opaque
+    if models := body.named("model"):
+        call.model = call.model or models[0]
+        call.others = _further({"models": models}, call.model)
     return Reading(call, body, Inspected.PARTIAL if call.opaque_bytes else Inspected.FULL, body.opaque)
 
 
@@ -113,10 +116,16 @@ def _says_json(dialect: Dialect, content_type: str, plain: bytes) -> bool:
 def _call(dialect: Dialect, doc: object, path: str, headers: Mapping[str, str]) -> Call:
     try:
         call = dialect.read(doc, path, headers)
-        call.others = fallbacks.further(doc, call.model)
-        return call
+    except DialectError as error:
+        raise Unreadable(400, "body.wrong_shape", f"The body has not the shape of this API: {error}.") from None
+    call.others = _further(doc, call.model)
+    return call
+
+
+def _further(doc: object, model: str | None) -> tuple[str, ...]:
+    """The models that it names beside its own."""
+    try:
+        return fallbacks.further(doc, model)
     except fallbacks.TooManyModels:
         said = f"A request may name at most {fallbacks.MOST} models."
         raise Unreadable(400, "body.too_many_models", said, always=True) from None
-    except DialectError as error:
-        raise Unreadable(400, "body.wrong_shape", f"The body has not the shape of this API: {error}.") from None

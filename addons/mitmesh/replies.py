@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from mitmproxy import http
 
 from mitmesh.billing import CREDENTIALS
+from mitmesh.dialects import bedrock
 from mitmesh.dialects.base import Answer, Framing, Refusal
 from mitmesh.exchange import Exchange, Origin, Target
 from mitmesh.guard import StageFailed
@@ -20,6 +21,7 @@ _STREAM_TYPE = {
     Framing.SSE: "text/event-stream; charset=utf-8",
     Framing.JSON_ARRAY: "application/json",
     Framing.NDJSON: "application/x-ndjson",
+    Framing.AWS: "application/vnd.amazon.eventstream",
     Framing.NONE: "application/json",
 }
 
@@ -43,14 +45,14 @@ def refusal(x: Exchange) -> http.Response:
         headers["retry-after"] = str(verdict.retry_after)
     if verdict.retry_after is None or verdict.status == 429:
         headers["x-should-retry"] = "false"  # the OpenAI and Anthropic SDKs would otherwise try again by themselves
-    return _own(x, verdict.status, x.dialect.refusal(said), headers)
+    return _refused(x, said, headers)
 
 
 def failed(x: Exchange, error: StageFailed) -> http.Response:
     """The response in place of an answer that a failing stage must not let pass."""
     x.origin, x.status = Origin.PROXY, 503
     said = Refusal(503, "stage_failed", f"The {error} stage failed on the answer.", f"{error}.failed", x.id)
-    return _own(x, 503, x.dialect.refusal(said), {"content-type": "application/json"})
+    return _refused(x, said, {"content-type": "application/json"})
 
 
 CAUSES = {
@@ -72,7 +74,14 @@ def unreachable(x: Exchange, error: str) -> http.Response:
     where = x.target.name if x.target else "no address"
     said = f"{x.provider} at {where} gave no answer: {cause}. The call was allowed; this is not a refusal. Try again."
     refusal = Refusal(502, "upstream_failed", said, "engine.upstream", x.id)
-    return _own(x, 502, x.dialect.refusal(refusal), {"content-type": "application/json"})
+    return _refused(x, refusal, {"content-type": "application/json"})
+
+
+def _refused(x: Exchange, refusal: Refusal, headers: dict[str, str]) -> http.Response:
+    """An error in the shape that the SDKs of this API read."""
+    if bedrock.is_bedrock(x.path):
+        headers = {**headers, "x-amzn-errortype": bedrock.error_type(refusal.status)}
+    return _own(x, refusal.status, x.dialect.refusal(refusal, x.path), headers)
 
 
 def reply(x: Exchange) -> http.Response:

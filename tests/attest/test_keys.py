@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mitmesh.attest import Rejected
-from mitmesh.attest.allowed import in_scope, may_use, rule_for
+from mitmesh.attest.allowed import in_scope, may_use, rule_for, runs_a_model
 from mitmesh.attest.keys import FILE, POLL, KeyFile, KeyRing
 from mitmesh.dialects.base import Call, Operation
 from mitmesh.rules.identities import ModelRule
@@ -110,6 +110,24 @@ def test_models(model: str | None, operation: Operation, allow: list[str], refus
 def test_further_models(others: tuple[str, ...], allow: list[str], refuse: list[str], may: bool) -> None:
     """Of several models that may serve a call, each must be allowed."""
     assert may_use(Call(Operation.CHAT, "gpt-4o-mini", others=others), allow, refuse) is may
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "operation", "runs"),
+    [
+        ("POST", "/v1/files", Operation.OTHER, False),
+        ("GET", "/v1/fine_tuning/jobs", Operation.OTHER, False),
+        ("DELETE", "/v1/assistants/a", Operation.OTHER, False),
+        ("POST", "/v1/threads/t/runs", Operation.OTHER, True),
+        ("POST", "/v1/files/../audio/speech", Operation.OTHER, True),
+        ("GET", "/v1/chat/completions", Operation.CHAT, True),
+    ],
+)
+def test_what_names_no_model(method: str, path: str, operation: Operation, runs: bool) -> None:
+    """Where only some models are allowed, what may run one must say which."""
+    assert runs_a_model(method, path, operation) is runs
+    assert may_use(Call(operation), ["gpt-*"], runs_one=runs) is not runs
+    assert not may_use(Call(operation, "o3"), ["gpt-*"], runs_one=runs)
 
 
 def test_rules_by_team() -> None:

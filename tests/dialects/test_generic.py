@@ -45,7 +45,7 @@ def test_every_string_is_metadata(doc: Any) -> None:
         (None, "/x/models?limit=1", Operation.MODELS, None, Framing.NONE),
         (None, "/v1/files", Operation.OTHER, None, Framing.NONE),
         ({"a": 1}, "/v1/models", Operation.OTHER, None, Framing.NONE),
-        ({"model": "m", "stream": True}, "/v1/x", Operation.OTHER, "m", Framing.SSE),
+        ({"model": "m", "stream": True}, "/v1/x", Operation.CHAT, "m", Framing.SSE),
         ({"model": {}, "stream": 1}, "/v1/x", Operation.OTHER, None, Framing.NONE),
         (["model"], "/v1/x", Operation.OTHER, None, Framing.NONE),
         ("model", "/v1/x", Operation.OTHER, None, Framing.NONE),
@@ -75,7 +75,7 @@ def test_the_reader_is_bounded() -> None:
     reader.feed(Event(b""), None)
     reader.finish()
     assert reader.cut
-    assert len(reader.answer.text) == 899
+    assert len(reader.answer.text) == 891
     assert (reader.answer.complete, reader.answer.usage) == (True, None)
 
 
@@ -85,5 +85,8 @@ def test_writing() -> None:
     assert json.loads(DIALECT.render(answer)) == {"text": "a b\n", "model": "m"}
     assert list(DIALECT.render_stream(answer)) == [b'data: {"text":"a "}\n\n', b'data: {"text":"b\\n"}\n\n']
     error = {"type": "blocked", "message": "This host is blocked.", "code": "host-x", "mesh_id": "01ID"}
-    assert json.loads(DIALECT.refusal(REFUSAL)) == {"error": error}
+    assert json.loads(DIALECT.refusal(REFUSAL)) == {"error": error, "message": "This host is blocked."}
+    assert json.loads(DIALECT.refusal(REFUSAL, "/api/chat")) == {**error, "error": "This host is blocked."}
+    aws = json.loads(DIALECT.refusal(REFUSAL, "/model/m/converse?x"))
+    assert (aws["message"], aws["code"]) == ("This host is blocked.", "host-x")
     assert DIALECT.stream_error(REFUSAL) == b"event: error\ndata: " + DIALECT.refusal(REFUSAL) + b"\n\n"

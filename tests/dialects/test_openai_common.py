@@ -98,12 +98,14 @@ def test_bare_call(path: str, operation: Operation, stream: bool, history: str |
 @pytest.mark.parametrize(
     ("doc", "path", "model"),
     [
-        ({"model": "m"}, "/openai/deployments/d/chat/completions", "m"),
+        ({"model": "m"}, "/openai/deployments/d/chat/completions", "d"),
+        ({"model": "m"}, "/openai//Deployments/d%2D1/chat/completions", "d-1"),
+        ({"model": "m"}, "/v1/chat/completions", "m"),
         ({}, "/openai/deployments/d/chat/completions?api-version=1", "d"),
         ({"model": ""}, "/v1/chat/completions", None),
         ({}, "/openai/deployments/", None),
     ],
 )
 def test_model(doc: Any, path: str, model: str | None) -> None:
-    """The body names the model, else Azure's path does."""
+    """Azure's path names the model that serves; else the body does."""
     assert model_of(doc, path) == model

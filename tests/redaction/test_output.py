@@ -69,7 +69,8 @@ async def test_whole_answers(
     dialect: str, status: int, kind: str, raw: bytes, expected: tuple[int, bytes | None]
 ) -> None:
     """What is news is masked, a status stays what it was, and what cannot be searched is not given to a chat."""
-    look = _Look(Finder(), exchange(dialect, CHAT), "I am ann@example.com", PiiOutput(action="mask"))
+    asked = {"model": "m", "input": "hi"} if dialect == "generic" else CHAT
+    look = _Look(Finder(), exchange(dialect, asked), "I am ann@example.com", PiiOutput(action="mask"))
     head, *pieces = [piece async for piece in look.answer(cast(Any, Provided(status, kind, raw)))]
     assert isinstance(head, Head) and head.status == expected[0]
     if expected[1] is not None:

@@ -170,3 +170,17 @@ def test_unchanged(raw: bytes, kind: str) -> None:
 def test_every_byte_is_kept(raw: bytes, declared: str) -> None:
     """Bytes as text and back are the same bytes."""
     assert encoded(*decoded(raw, declared)) == raw
+
+
+def test_values_by_name() -> None:
+    """Of a form and of an upload; a field with two names is none that readers agree on."""
+    form = read_form(b"model=a&x=model&model=b", "application/x-www-form-urlencoded")
+    assert form and form.named("model") == ["a", "b"]
+    part = "--b\r\nContent-Disposition: form-data; name{}\r\n\r\nm\r\n"
+    named = "".join(
+        part.format(name) for name in ('="model"', "=model", '="x"', "*=utf-8''mod%65l", '="x"; filename="model"')
+    )
+    upload = read_form(f"{named}--b--\r\n".encode(), "multipart/form-data; boundary=b")
+    assert upload and upload.named("model") == ["m", "m", "m"]
+    with pytest.raises(BadUpload):
+        read_form(f"{part.format('="x"; name="model"')}--b--\r\n".encode(), "multipart/form-data; boundary=b")

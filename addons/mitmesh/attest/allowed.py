@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from mitmesh.attest.keys import Key
 from mitmesh.dialects.base import Call, Operation
-from mitmesh.globs import glob
+from mitmesh.globs import is_model
+from mitmesh.paths import is_about_data
 from mitmesh.rules.identities import ModelRule
 
 _NEED_MODEL = (Operation.CHAT, Operation.EMBEDDINGS, Operation.COUNT_TOKENS, Operation.OTHER)
@@ -17,22 +18,23 @@ def rule_for(team: str | None, rules: Iterable[ModelRule]) -> ModelRule | None:
     return next((rule for rule in rules if rule.team in (None, team)), None)
 
 
-def may_use(call: Call, allow: Iterable[str], refuse: Iterable[str] = ()) -> bool:
+def may_use(call: Call, allow: Iterable[str], refuse: Iterable[str] = (), *, runs_one: bool = True) -> bool:
     """May every model be used that the call names, for any may serve it? One that is not named may not, where only some
-    are allowed; lists of models may be asked for."""
+    are allowed; lists of models may be asked for, and what does not run any (`runs_one`)."""
     if call.operation not in _NEED_MODEL:
         return True
     wanted, unwanted = tuple(allow), tuple(refuse)
-    if call.model is None and wanted:
+    if not call.models and wanted:
+        return not runs_one
+    if unwanted and any(is_model(name, unwanted) for name in call.models):
         return False
-    if unwanted and any(_fits(name, unwanted) for name in call.models):
-        return False
-    return not wanted or all(_fits(name, wanted) for name in call.models)
+    return not wanted or all(is_model(name, wanted) for name in call.models)
 
 
-def _fits(model: str, patterns: Iterable[str]) -> bool:
-    name = model.rpartition("/")[2] if "/" in model else model
-    return any(glob(each).fullmatch(said) for each in patterns for said in (model, name))
+def runs_a_model(method: str, path: str, operation: Operation) -> bool:
+    """May this call run a model, though it names none? Not where something is looked up or taken away, or files are
+    sent."""
+    return operation is not Operation.OTHER or not (method in ("GET", "HEAD", "DELETE") or is_about_data(path))
 
 
 def in_scope(operation: Operation, key: Key) -> bool:

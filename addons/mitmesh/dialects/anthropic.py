@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from mitmesh.dialects import anthropic_answer, anthropic_render, anthropic_request
+from mitmesh.dialects import anthropic_answer, anthropic_render, anthropic_request, bedrock
 from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
 from mitmesh.dialects.walk import encode, obj, sse
+from mitmesh.wire.eventstream import chunk
+from mitmesh.wire.frames import SSE
 
 
 class Anthropic(Dialect):
@@ -22,7 +24,9 @@ class Anthropic(Dialect):
         return anthropic_request.read(doc, path, headers)
 
     def framing(self, call: Call, path: str) -> Framing:
-        """SSE where the request asks for a stream."""
+        """SSE where the request asks for a stream; AWS's event stream at Bedrock, which knows by the path."""
+        if bedrock.streams(path):
+            return Framing.AWS
         return Framing.SSE if call.stream else Framing.NONE
 
     def read_answer(self, doc: Any) -> Answer:
@@ -70,21 +74,33 @@ class Anthropic(Dialect):
         return anthropic_render.render(answer)
 
     def render_stream(self, answer: Answer, *, framing: Framing = Framing.SSE, usage: bool = True) -> Iterator[bytes]:
-        """The answer as server-sent events; there is no other framing, and usage is always in it."""
-        return anthropic_render.render_stream(answer)
+        """The answer as server-sent events, or as Bedrock sends the same; usage is always in it."""
+        events = anthropic_render.render_stream(answer)
+        return map(_chunks, events) if framing is Framing.AWS else events
 
-    def refusal(self, refusal: Refusal) -> bytes:
-        """The refusal as an error document."""
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
+        """The refusal as an error document; at Bedrock in AWS's shape."""
+        if bedrock.is_bedrock(path):
+            return bedrock.refusal(refusal)
         return encode(anthropic_render.error(refusal))
 
     def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
         """The end of the block that is open, and of the message but for its last word."""
-        return anthropic_render.stop(answer, last)
+        events = anthropic_render.stop(answer, last)
+        return _chunks(events) if framing is Framing.AWS else events
 
-    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+    def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
         """`max_tokens`, without which the API takes no call."""
         return (("max_tokens",), most) if obj(doc) else None
 
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
-        """The refusal as an `error` event."""
+        """The refusal as an `error` event; at Bedrock as an exception, which SDKs raise."""
+        if framing is Framing.AWS:
+            return bedrock.stream_error(refusal)
         return sse(anthropic_render.error(refusal), "error")
+
+
+def _chunks(events: bytes) -> bytes:
+    """Server-sent events as Bedrock sends them."""
+    parser = SSE()
+    return b"".join(chunk(event.data) for event in (*parser.feed(events), *parser.flush()) if event.data)

@@ -50,12 +50,13 @@ class Provenance(StrEnum):
 
 
 class Framing(StrEnum):
-    """How an answer's body is cut into events; NONE is one JSON document."""
+    """How an answer's body is cut into events; NONE is one JSON document, AWS the binary event stream of Bedrock."""
 
     NONE = "none"
     SSE = "sse"
     JSON_ARRAY = "json_array"
     NDJSON = "ndjson"
+    AWS = "aws"
 
 
 @dataclass(slots=True)  # not frozen, which costs three times as much to make: a request has hundreds
@@ -287,8 +288,8 @@ class Dialect:
         client has to ask for it (OpenAI's `include_usage`)."""
         raise NotImplementedError
 
-    def refusal(self, refusal: Refusal) -> bytes:
-        """A refusal as this dialect's JSON error body."""
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
+        """A refusal as this dialect's JSON error body, at this path (with its query)."""
         raise NotImplementedError
 
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
@@ -300,7 +301,7 @@ class Dialect:
         far, `last` the payload of the last event. An error's event may follow."""
         return b""
 
-    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+    def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
         """The one value to set `(path, value)` so that the answer has at most so many tokens, or None where it cannot
         be said."""
         return None

@@ -3,7 +3,8 @@
 OpenRouter: `models`, `preset` (https://openrouter.ai/docs, "Model fallbacks", "Presets"). LiteLLM: `fallbacks` and its
 kinds, and a list in `model` (https://docs.litellm.ai, "Fallbacks"). Vercel's gateway: `providerOptions.gateway.models`.
 A tool may bring a model of its own (OpenAI's image_generation, Anthropic's advisor), and each request of a batch has
-one (Anthropic, Gemini). Gemini's bodies may name another than their path.
+one (Anthropic, Gemini). Bodies may name another than their path (Gemini, Azure); OpenAI's realtime API has it in
+`session`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _named(doc: dict[str, Any], model: str | None) -> Iterator[str]:
     if options := obj(doc.get("providerOptions")):
         yield from _names(obj(options.get("gateway")).get("models"))
     yield from _of_each(items(doc.get("tools")))
-    yield from _of_each((obj(doc.get("batch")), *(requests := items(doc.get("requests")))))
+    yield from _of_each((obj(doc.get("batch")), obj(doc.get("session")), *(requests := items(doc.get("requests")))))
     yield from _of_each(obj(request).get("params") for request in requests)
 
 

@@ -66,7 +66,7 @@ class Gemini(Dialect):
         """The answer as a stream in that framing; usage is always in it."""
         return gemini_render.render_stream(answer, framing)
 
-    def refusal(self, refusal: Refusal) -> bytes:
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
         """The refusal as an error document."""
         return encode(gemini_render.error(refusal))
 
@@ -74,7 +74,7 @@ class Gemini(Dialect):
         """A chunk with a finish reason."""
         return gemini_render.stop(answer, framing)
 
-    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+    def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
         """`maxOutputTokens`, in the spelling of the configuration that is there."""
         fields = obj(doc)
         if not fields or "requests" in fields:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from mitmesh.dialects import bedrock, generic_chat
 from mitmesh.dialects.base import (
     Answer,
     AnswerReader,
@@ -17,13 +17,14 @@ from mitmesh.dialects.base import (
     Kind,
     Operation,
     Part,
+    Path,
     Provenance,
     Refusal,
-    Usage,
 )
-from mitmesh.dialects.openai_common import read_usage
+from mitmesh.dialects.in_path import model_in, model_in_query
 from mitmesh.dialects.parts import Parts
 from mitmesh.dialects.walk import Finder, encode, is_name, obj, sse, string, strings, words
+from mitmesh.wire.eventstream import event
 
 _LONGEST_ERROR = 64  # characters; an error type is a word, not a message
 
@@ -48,29 +49,31 @@ class Generic(Dialect):
     native: ClassVar[str] = ""
 
     def read(self, doc: Any, path: str, headers: Mapping[str, str]) -> Call:
-        """Every string value is a METADATA text. Keys are none; those that look like text count as not inspected
-        (redact looks at them all the same). Never raises."""
-        fields = obj(doc)
-        is_list = doc is None and re.search(r"/models/?$", path.partition("?")[0])
+        """Every string value is a text: of a chat with its role, as far as that is told, else METADATA. Keys are none;
+        those that look like text count as not inspected (redact looks at them all the same). Never raises."""
         find = Finder()
         find.every(doc, (), Provenance.METADATA)
-        return Call(
-            Operation.MODELS if is_list else Operation.OTHER,
-            model=string(fields.get("model")),
-            stream=fields.get("stream") is True,
+        call = Call(
+            generic_chat.operation(doc, path),
+            model=_model(doc, path),
+            stream=generic_chat.framing(doc, path) is not Framing.NONE,
             texts=find.texts,
             opaque_bytes=unread(doc),
         )
+        if call.operation is Operation.CHAT:
+            call.max_tokens = generic_chat.bound(doc, path)
+            generic_chat.attribute(call.texts, doc)
+        return call
 
     def framing(self, call: Call, path: str) -> Framing:
-        """SSE where `stream` is true."""
-        return Framing.SSE if call.stream else Framing.NONE
+        """SSE where `stream` is true, else what the API at this path is known to do."""
+        return generic_chat.framing({"stream": call.stream}, path)
 
     def read_answer(self, doc: Any) -> Answer:
-        """All strings, joined by newlines, as one text."""
-        text = "\n".join(text for _, text in strings(doc))
+        """All strings but an API's own words, joined by newlines, as one text."""
+        text = "\n".join(text for _, text in strings(doc, skip=generic_chat.LABELS))
         answer = Answer(parts=[Part(Kind.TEXT, text)] if text else [], error=error_type(doc))
-        answer.usage = _usage(doc)
+        answer.usage = generic_chat.usage(doc)
         answer.complete = doc is not None and answer.error is None
         return answer
 
@@ -91,46 +94,76 @@ class Generic(Dialect):
         return encode({"text": answer.text, "model": answer.model})
 
     def render_stream(self, answer: Answer, *, framing: Framing = Framing.SSE, usage: bool = True) -> Iterator[bytes]:
-        """The visible text as server-sent events, word by word."""
-        return (sse({"text": word}) for word in words(answer.text))
+        """The visible text as events, word by word."""
+        return (_event({"text": word}, framing) for word in words(answer.text))
 
-    def refusal(self, refusal: Refusal) -> bytes:
-        """The refusal as a plain error document."""
-        return encode(_error(refusal))
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
+        """The refusal as a plain error document, or as the API at this path has it."""
+        if bedrock.is_bedrock(path):
+            return bedrock.refusal(refusal)
+        return encode(_error(refusal, plain=generic_chat.is_ollama(path)))
 
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as a last event."""
-        return sse(_error(refusal), "error")
+        if framing is Framing.AWS:
+            return bedrock.stream_error(refusal)
+        end = b"]" if framing is Framing.JSON_ARRAY else b""
+        return _event(_error(refusal, plain=framing is Framing.NDJSON), framing, "error") + end
+
+    def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
+        """The bound of the API that is known to be at this path."""
+        return generic_chat.cap(doc, path, most)
+
+    def choices(self, doc: Any) -> int:
+        """`n`, or Cohere's `num_generations`."""
+        return generic_chat.choices(doc)
 
 
 class Reader:
     """Collects the strings of a stream's events as one text."""
 
-    __slots__ = ("answer", "cut", "parts")
+    __slots__ = ("_at", "_told", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
+        self._at: Path | None = None  # where the last text lay: the next one there goes on with it
+        self._told = 0  # bytes of text, when usage was told last
         self.parts = Parts(self.answer.parts, limit)
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event."""
         self.answer.error = self.answer.error or error_type(doc)
-        self.answer.usage = _usage(doc) or self.answer.usage
-        for _, text in strings(doc):
-            part = self.parts.last(0)
-            kept = self.parts.add(0, "\n" + text) if part else self.parts.open(0, Part(Kind.TEXT, text))
-            self.cut |= not kept
+        for at, text in strings(doc, skip=generic_chat.LABELS):
+            goes_on = at == self._at
+            self._at = at
+            if self.parts.last(0):
+                self.cut |= not self.parts.add(0, text if goes_on else "\n" + text)
+            else:
+                self.cut |= not self.parts.open(0, Part(Kind.TEXT, text))
+        if said := generic_chat.usage(doc):
+            self.answer.usage, self._told = generic_chat.latest(said, self.answer.usage), self.parts.size
 
     def finish(self) -> None:
-        """The stream ended; whether at its own end nobody can say, so it counts as complete where no error came."""
+        """The stream ended; whether at its own end nobody can say, so it counts as complete where no error came, and
+        nothing more was said after its usage, if that was told."""
         self.parts.close_all()
-        self.answer.complete = self.answer.error is None
+        self.answer.complete = self.answer.error is None and (not self.answer.usage or self._told == self.parts.size)
 
 
-def _usage(doc: Any) -> Usage | None:
-    """What a document says of tokens at its top, as OpenAI's APIs of images, audio and rerankers do."""
-    return read_usage(obj(doc).get("usage"))
+def _model(doc: Any, path: str) -> str | None:
+    """The model that serves a request, as far as it says."""
+    fields = obj(doc)
+    return model_in(path) or string(fields.get("model")) or string(fields.get("modelId")) or model_in_query(path)
+
+
+def _event(value: Any, framing: Framing, name: str | None = None) -> bytes:
+    """A document as an event of a stream."""
+    if framing is Framing.AWS:
+        return event(name or "chunk", encode(value))
+    if framing is Framing.SSE:
+        return sse(value, name)
+    return encode(value) + b"\n" if framing is Framing.NDJSON else b"," + encode(value)
 
 
 def error_type(doc: Any) -> str | None:
@@ -142,12 +175,12 @@ def error_type(doc: Any) -> str | None:
     return word if word and len(word) <= _LONGEST_ERROR else "error"
 
 
-def _error(refusal: Refusal) -> dict[str, Any]:
-    return {
-        "error": {
-            "type": refusal.type,
-            "message": refusal.message,
-            "code": refusal.code,
-            "mesh_id": refusal.exchange,
-        }
+def _error(refusal: Refusal, *, plain: bool = False) -> dict[str, Any]:
+    """`plain`: the error is its message alone, as Ollama has it."""
+    said = {
+        "type": refusal.type,
+        "message": refusal.message,
+        "code": refusal.code,
+        "mesh_id": refusal.exchange,
     }
+    return {**said, "error": refusal.message} if plain else {"error": said, "message": refusal.message}

@@ -64,7 +64,7 @@ class OpenAIChat(Dialect):
         """The answer as server-sent events; there is no other framing."""
         return openai_chat_render.render_stream(answer, usage=usage)
 
-    def refusal(self, refusal: Refusal) -> bytes:
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
         """The refusal as an error document."""
         return openai_common.refusal_body(refusal)
 
@@ -76,7 +76,7 @@ class OpenAIChat(Dialect):
         """A chunk with a finish reason for the choice that spoke last."""
         return openai_chat_render.stop(answer, last)
 
-    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+    def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
         """OpenAI's own models want the new name, other servers know the old alone; completions have no new one."""
         fields = obj(doc)
         new = provider in ("openai", "azure") and "messages" in fields

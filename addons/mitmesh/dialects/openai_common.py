@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from mitmesh.dialects.base import Answer, Call, DialectError, Framing, Operation, Refusal, Usage
+from mitmesh.dialects.in_path import model_in
 from mitmesh.dialects.openai_texts import is_identifier
 from mitmesh.dialects.walk import count, encode, limit, obj, string
 
@@ -28,14 +29,12 @@ def require(doc: Any) -> dict[str, Any]:
 
 
 def model_of(doc: dict[str, Any], path: str) -> str | None:
-    """The model a request names: in its body, or (Azure) in its path. Raises DialectError where it is no string."""
+    """The model a request names: in its path (Azure, which then does not heed the body's), or in its body. Raises
+    DialectError where the body's is no string."""
     model = doc.get("model")
     if model is not None and not isinstance(model, str):
         raise DialectError("model: must be a string")
-    if model:
-        return model
-    _, found, rest = urlsplit(path).path.partition("/deployments/")
-    return rest.partition("/")[0] or None if found else None
+    return model_in(path) or model or None
 
 
 def is_true(value: Any) -> bool:

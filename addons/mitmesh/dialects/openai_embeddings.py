@@ -87,7 +87,7 @@ class OpenAIEmbeddings(Dialect):
         """The whole answer as one event, for want of a stream."""
         yield b"data: " + self.render(answer) + b"\n\n"
 
-    def refusal(self, refusal: Refusal) -> bytes:
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
         """The refusal as an error document."""
         return refusal_body(refusal)
 

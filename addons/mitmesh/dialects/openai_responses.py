@@ -75,7 +75,7 @@ class OpenAIResponses(Dialect):
         """The answer as server-sent events; there is no other framing, and usage is always in it."""
         return openai_responses_render.render_stream(answer)
 
-    def refusal(self, refusal: Refusal) -> bytes:
+    def refusal(self, refusal: Refusal, path: str = "") -> bytes:
         """The refusal as an error document."""
         return openai_common.refusal_body(refusal)
 
@@ -83,7 +83,7 @@ class OpenAIResponses(Dialect):
         """`response.incomplete`, for its output ran out of tokens."""
         return openai_responses_render.stop(answer, last)
 
-    def cap_output(self, doc: Any, most: int, provider: str) -> tuple[Path, Any] | None:
+    def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
         """`max_output_tokens`; what Codex sends to ChatGPT may not have it (see the quota stage)."""
         return (("max_output_tokens",), most) if obj(doc) else None
 

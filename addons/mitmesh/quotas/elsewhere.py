@@ -13,6 +13,7 @@ from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Call, DialectError, Operation
 from mitmesh.dialects.openai_common import is_true
 from mitmesh.dialects.walk import items, obj
+from mitmesh.paths import is_about_data
 from mitmesh.quotas.estimate import MEDIA, PER_MESSAGE
 
 if TYPE_CHECKING:
@@ -22,11 +23,6 @@ _BATCH = re.compile(
     r"/(messages/batches|batches|batch/jobs|batchPredictionJobs|model-invocation-job)$"
     r"|:(batchGenerateContent|asyncBatchEmbedContent)$"
 )
-_FREE = re.compile(
-    r"/(files|uploads|moderations|conversations|vector_stores)(/|$)|/event_logging/|/claude_code/|[/:]cancel$"
-)
-_ODD = re.compile(r"//|/\.|[;\\%]")
-"""A path that a provider may read as another one is none that costs nothing."""
 _MODEL = re.compile(r"/models/([^/:]+):\w+$")
 
 
@@ -49,10 +45,9 @@ def is_batch(x: Exchange) -> bool:
 
 def is_free(x: Exchange) -> bool:
     """Is it about files, cancelling, telemetry: what uses no tokens and costs no dollars, whatever is in its body?"""
-    path = x.path.partition("?")[0].rstrip("/")
-    if x.operation is not Operation.OTHER and not path.endswith("/cancel"):
+    if x.operation is not Operation.OTHER and not x.path.partition("?")[0].rstrip("/").endswith("/cancel"):
         return False
-    return _FREE.search(path) is not None and _ODD.search(path) is None
+    return is_about_data(x.path)
 
 
 def is_background(x: Exchange) -> bool:

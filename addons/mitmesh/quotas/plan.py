@@ -12,7 +12,7 @@ from mitmesh import prices
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.dialects.fallbacks import answered
 from mitmesh.exchange import Mode
-from mitmesh.globs import glob
+from mitmesh.globs import is_model
 from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
 from mitmesh.quotas.windows import NEVER, Window, window
@@ -154,7 +154,7 @@ def _is(name: str, wanted: str, value: str | None, tariff: Tariff | None) -> boo
     if name != "model":
         return wanted == value
     names = [value, tariff.name if tariff else None]
-    return any(glob(wanted).fullmatch(name) for name in names if name)
+    return any(is_model(name, (wanted,)) for name in names if name)
 
 
 def tariff_of(x: Exchange) -> Priced | None:

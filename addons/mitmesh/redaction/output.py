@@ -278,7 +278,7 @@ class _Look:
     def refusal(self, status: int, kind: str, message: str) -> bytes:
         """A refusal in the dialect's shape."""
         self._x.origin = Origin.PROXY
-        return self._x.dialect.refusal(Refusal(status, kind, message, RULE, self._x.id))
+        return self._x.dialect.refusal(Refusal(status, kind, message, RULE, self._x.id), self._x.path)
 
     def _error(self, framing: Framing, status: int, kind: str, message: str) -> bytes:
         return self._x.dialect.stream_error(Refusal(status, kind, message, RULE, self._x.id), framing=framing)

@@ -14,6 +14,7 @@ from mitmesh.redaction.members import restore_names
 from mitmesh.redaction.nesting import Nesting, is_document
 from mitmesh.redaction.placeholders import Table
 from mitmesh.redaction.remains import MAY_BE_SIGNED, remains
+from mitmesh.wire.eventstream import is_message, with_data
 from mitmesh.wire.jsontext import Body
 from mitmesh.wire.splice import dumps
 
@@ -204,6 +205,8 @@ def rendered(body: Body) -> bytes:
 
 def framed(event: Event, data: bytes) -> Event:
     """The event with other data."""
+    if is_message(event.raw):
+        return Event(with_data(event.raw, data), data, event.name)
     at = event.raw.rfind(event.data)
     if at >= 0:
         raw = event.raw[:at] + data + event.raw[at + len(event.data) :]

@@ -24,7 +24,7 @@ from mitmesh.caching.tenant import tenant_of
 from mitmesh.caching.values import value_hash
 from mitmesh.dialects.base import Framing, Kind, Operation
 from mitmesh.exchange import Action, Billing, Cached, Layer, Mode, Origin, Outcome
-from mitmesh.globs import glob
+from mitmesh.globs import is_model
 from mitmesh.redaction.placeholders import values_of
 from mitmesh.rules import FILES
 from mitmesh.stage import Stage
@@ -334,7 +334,7 @@ def skipped(x: Exchange, skip: CacheSkip) -> bool:
     known = {"team": who.team, "namespace": who.namespace, "user": who.user, "tool": who.tool, "provider": x.provider}
     if any(wanted is not None and known[name] != wanted for name, wanted in skip if name != "model"):
         return False
-    return skip.model is None or glob(skip.model).fullmatch(x.call.model or "") is not None
+    return skip.model is None or is_model(x.call.model or "", (skip.model,))
 
 
 def _forms(x: Exchange, entry: Entry, usage: bool) -> tuple[bytes, bytes | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.attest import Rejected
-from mitmesh.attest.allowed import in_scope, may_use, rule_for
+from mitmesh.attest.allowed import in_scope, may_use, rule_for, runs_a_model
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import PREFIX, Key, KeyRing
@@ -205,7 +205,8 @@ class Identity(Stage):
             who.attest("default", team=rules.unknown_team)
         this = "every model that this call names" if x.call.others else "this model"
         rule = rule_for(who.team, rules.models)
-        if rule and not may_use(x.call, rule.allow, rule.refuse):
+        runs_one = runs_a_model(x.method, x.path, x.operation)
+        if rule and not may_use(x.call, rule.allow, rule.refuse, runs_one=runs_one):
             whose = f"Team {who.team!r} may" if rule.team else "Callers here may"
             said = f"{whose} not use {this}. Ask for another, or have rules/identities.yaml allow it."
             x.refuse(self.name, rule.id, said, type="model_not_allowed", **({"mode": rule.mode} if rule.mode else {}))
@@ -213,7 +214,7 @@ class Identity(Stage):
             if not in_scope(x.operation, key):
                 said = f"This virtual key is not for {x.operation.value} calls."
                 x.refuse(self.name, "key.scope", said, type="key_scope", mode=Mode.ENFORCE)
-            elif not may_use(x.call, key.models):
+            elif not may_use(x.call, key.models, runs_one=runs_one):
                 said = f"This virtual key is not for {this}."
                 x.refuse(self.name, "key.model", said, type="model_not_allowed", mode=Mode.ENFORCE)
 

@@ -67,6 +67,8 @@ class Meter(Stage):
             return False
         if told(x.answer) is not None:
             return not (x.answer and x.answer.complete)
+        if x.answer is None and x.response_bytes:
+            return False  # nobody could read it, so nobody can say
         return _was_served(x)
 
     def settle(self, x: Exchange) -> None:

@@ -169,7 +169,7 @@ class Quota(Stage):
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
         if not x.body or not _binding(found) or is_signed(x.headers, x.path) or UNCAPPED in x.path:
             return
-        if edit := x.dialect.cap_output(x.body.doc, most, x.provider):
+        if edit := x.dialect.cap_output(x.body.doc, most, x.provider, x.path):
             x.body.set(*edit)
             x.call.max_tokens = most
 

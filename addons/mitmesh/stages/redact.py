@@ -137,7 +137,7 @@ class Redact(Stage):
         state = _State(table, redaction.values, clear=bool(redaction.stored), look=look)
         if state.table:
             state.structured = x.dialect.structured(doc)
-            if x.dialect.keeps(doc) or refers.grows or x.operation is Operation.OTHER:
+            if x.dialect.keeps(doc) or refers.grows or x.operation is Operation.OTHER or not x.dialect.native:
                 state.caller, state.conversation = caller, refers.grows
                 self.vault.save(caller, refers.grows, table.values)  # the answer may never come
         x.notes[self.name] = state

@@ -75,6 +75,10 @@ class TextBody(Body):
         index = path[0]
         return self._pieces[index].name if isinstance(index, int) and index < len(self._pieces) else ""
 
+    def named(self, name: str) -> list[str]:
+        """The values of the fields of that name."""
+        return [piece.text for piece in self._pieces if piece.name == name]
+
     def set(self, path: Path, value: Any) -> None:
         """Put a text in the place of the piece at `path`. Raises BadPath for any other."""
         index = path[0] if len(path) == 1 else None
@@ -169,6 +173,8 @@ def _parts(raw: bytes, content_type: str) -> tuple[list[Piece], int]:
     for part in parts(raw, content_type):
         pieces += _texts(raw, *part.head, "text/plain") or []
         texts = _texts(raw, *part.content, *_type(part.kind))
+        for text in texts or ():
+            text.name = part.name
         if texts is None:
             opaque += part.content[1] - part.content[0]
         else:

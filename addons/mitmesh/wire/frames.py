@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mitmesh.dialects.base import Event, Framing
+from mitmesh.wire.eventstream import EventStream
 
 LIMIT = 32 * 1024 * 1024
 """Bytes of one event; images come as one."""
@@ -258,6 +259,7 @@ _FRAMERS: dict[Framing, Callable[[int], Framer]] = {
     Framing.SSE: SSE,
     Framing.JSON_ARRAY: JSONArray,
     Framing.NDJSON: NDJSON,
+    Framing.AWS: EventStream,
 }
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 
 _BOUNDARY = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*(?:\r\n[ \t][^\r\n\0]*)*")
@@ -23,11 +24,13 @@ class BadUpload(ValueError):
 
 @dataclass(slots=True, frozen=True)
 class Part:
-    """One part, as places in the body: its header block and its content, and the Content-Type it gives."""
+    """One part, as places in the body: its header block and its content; and what it gives of itself: its Content-Type
+    and the name of its field."""
 
     head: tuple[int, int]
     content: tuple[int, int]
     kind: str
+    name: str
 
 
 def is_multipart(content_type: str) -> bool:
@@ -50,7 +53,8 @@ def parts(raw: bytes, content_type: str) -> Iterator[Part]:
         if following < 0 or head_end < 0:
             raise BadUpload("it does not end in order, or a part has no header")
         content = min(head_end + 4, following)
-        yield Part((start, max(start, head_end)), (content, following), _kind(raw[start : max(start, head_end)]))
+        kind, name = _said(raw[start : max(start, head_end)])
+        yield Part((start, max(start, head_end)), (content, following), kind, name)
         at, marks = following + 2, marks + 1
     if raw[at + len(mark) + 2 :].strip(b" \t\r\n"):
         raise BadUpload("something stands behind its last part")
@@ -69,10 +73,11 @@ def _boundary(content_type: str) -> bytes:
     return given[0].encode()
 
 
-def _kind(head: bytes) -> str:
-    """The Content-Type that a part's header gives. Raises BadUpload where the header can be read in two ways."""
+def _said(head: bytes) -> tuple[str, str]:
+    """The Content-Type and the field's name that a part's header gives. Raises BadUpload where the header can be read
+    in two ways."""
     at, named = 0, set()
-    kind = ""
+    kind = field = ""
     while at < len(head):
         if (found := _HEADER.match(head, at)) is None or head[found.end() : found.end() + 2] not in (b"", b"\r\n"):
             raise BadUpload("a part's header has a line that is none")
@@ -85,5 +90,17 @@ def _kind(head: bytes) -> str:
             raise BadUpload("a part has a transfer encoding")
         if name == b"content-type":
             kind = value.decode("latin-1").strip()
+        if name == b"content-disposition":
+            field = _field(value.decode("utf-8", "replace").strip())
         at = found.end() + 2
-    return kind
+    return kind, field
+
+
+def _field(disposition: str) -> str:
+    """The name that a Content-Disposition gives. Raises BadUpload for two of them."""
+    header = Message()
+    header["content-disposition"] = disposition
+    given = [value for name, value in header.get_params([], "content-disposition") if name.lower() == "name"]
+    if len(given) > 1:
+        raise BadUpload("a part's header names two fields")
+    return collapse_rfc2231_value(given[0]) if given else ""
