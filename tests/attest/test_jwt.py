@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
@@ -133,6 +136,66 @@ async def test_a_token_that_names_no_key(tmp_path: Path, tokens: Tokens, alg: st
         await tokens.verify(stranger)
     with pytest.raises(Rejected, match="names a key that its issuer does not have"):
         await tokens.verify(signed(GOOD, key=ECKey.generate_key("P-256"), kid="unknown"))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"cat": "cl_B7d4PD111AAA"},
+        {"nonce": "x", "x5t": "a"},
+        {"signer": "arn:aws:x", "client": "c", "exp": 1},
+        {"x5c": ["A" * 3000]},
+        {"b64": True},
+    ],
+)
+async def test_a_header_with_more_in_it(tokens: Tokens, head: dict[str, Any]) -> None:
+    """Members of a header that nobody knows are ignored (RFC 7515, section 4): Clerk, Entra and AWS have some."""
+    assert (await tokens.verify(signed_by_hand(head))).user == "ada"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"crit": ["exp"], "exp": 1}, {"crit": ["b64"], "b64": False}, {"b64": False}, {"crit": []}, {"b64": None}],
+)
+async def test_a_header_that_demands_more(tokens: Tokens, head: dict[str, Any]) -> None:
+    """But those that must be understood, and are not."""
+    with pytest.raises(Rejected, match="demands"):
+        await tokens.verify(signed_by_hand(head))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said"),
+    [
+        ("PS256", r"algorithm \(PS256\) is not one that the rules allow"),
+        ("HS256", r"algorithm \(HS256\) is not"),
+        ("none", r"algorithm \(none\) is not"),
+        ("ES256", r"algorithm \(ES256\) is not"),
+        ("<b>" + "x" * 300, "algorithm is not one that the rules allow"),
+    ],
+)
+async def test_an_algorithm_that_is_not_allowed(
+    tmp_path: Path, tokens: Tokens, clock: Clock, algorithm: str, said: str
+) -> None:
+    """The reason says so, for it is not the signature; nobody asks the issuer for other keys."""
+    tokens.configure([issuer(tmp_path / "keys.json", algorithms=["RS256"])])
+    await tokens._keysets.get(f"file:{tmp_path / 'keys.json'}")
+    (tmp_path / "keys.json").unlink()
+    with pytest.raises(Rejected, match=said):
+        await tokens.verify(signed_by_hand({"alg": algorithm}))
+
+
+async def test_two_keys_of_one_name(tmp_path: Path, tokens: Tokens) -> None:
+    """Of those the ones that are for the token's algorithm are tried."""
+    same = {"kid": "e"}
+    write(tmp_path / "keys.json", RSAKey.generate_key(2048, same), ECKey.generate_key("P-256", same), KEYS["ES256"])
+    assert (await tokens.verify(signed(GOOD))).user == "ada"
+
+
+def signed_by_hand(head: dict[str, Any]) -> str:
+    """A token with a header that no library would write."""
+    said = f"{packed({'alg': 'ES256', 'kid': 'e'} | head)}.{packed(GOOD)}"
+    r, s = decode_dss_signature(KEYS["ES256"].private_key.sign(said.encode(), ECDSA(SHA256())))
+    return f"{said}.{packed(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 
 
 def packed(said: object) -> str:

@@ -275,6 +275,17 @@ async def test_a_token_in_the_aliass_header(names: tuple[str, ...]) -> None:
     assert seen == [names[0]] and x.identity.team == "jwt" and x.headers == {}
 
 
+@pytest.mark.parametrize("text", ["Bearer a.b.c", "bearer  a.b.c", "a.b.c", '"a.b.c"', " Bearer 'a.b.c' "])
+async def test_how_a_token_is_written(text: str) -> None:
+    """In X-Mesh-Token too people write Bearer before a token, and quotes around it."""
+    stage, x = attested_by()
+    verify, seen = stage.tokens.verify, []
+    stage.tokens.verify = lambda token: (seen.append(token), verify(token))[1]  # type: ignore[method-assign,func-returns-value]
+    x.headers["x-mesh-token"] = text
+    await stage.request(x)
+    assert seen == ["a.b.c"] and x.identity.team == "jwt" and x.headers == {}
+
+
 async def test_two_tokens_of_ours() -> None:
     """Nobody can say which of them it is."""
     stage, x = attested_by()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import secrets
 import time
 import warnings
@@ -18,11 +19,11 @@ from joserfc import jwt
 from joserfc.errors import (
     ExpiredTokenError,
     InvalidClaimError,
-    InvalidKeyIdError,
     JoseError,
     MissingClaimError,
 )
 from joserfc.jwk import Key, KeySet
+from joserfc.jws import JWSRegistry
 
 from mitmesh.attest import Rejected
 from mitmesh.attest.keysets import KeySets
@@ -36,8 +37,10 @@ LONGEST = 16 * 1024
 REMEMBERED = 4096
 """Tokens that were verified before: an agent sends the same one with every call."""
 MOST_TRIED = 8
-"""Keys that are tried for a token that names none."""
+"""Keys that are tried for a token: of those with the name it says, or of all if it says none."""
 _KINDS = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
+_ALGORITHM = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,11}")
+"""One that may be named in an answer."""
 _WORD = 128
 
 log = logging.getLogger(__name__)
@@ -107,13 +110,14 @@ class Tokens:
 
     async def _decoded(self, token: str, issuer: Issuer, keys: KeySet) -> tuple[KeySet, dict[str, Any]]:
         """What a token says whose signature holds, and by which keys: if by none that we know, they may be new."""
+        header = _header(token, issuer)
         try:
-            return keys, _decode(token, keys, issuer)
+            return keys, _decode(token, header, keys)
         except Rejected:
             newer = await self._keysets.get(issuer.keys, anew=True)
             if newer is keys:
                 raise
-            return newer, _decode(token, newer, issuer)
+            return newer, _decode(token, header, newer)
 
     def _held(self, claims: dict[str, Any], issuer: Issuer) -> Claimed:
         now = int(self._clock())
@@ -134,30 +138,50 @@ class Tokens:
         return _claimed(claims, issuer)
 
 
-def _decode(token: str, keys: KeySet, issuer: Issuer) -> dict[str, Any]:
-    algorithms = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
-    try:
-        for key in _unnamed(token, keys):
-            try:
-                return dict(jwt.decode(token, key, algorithms=algorithms).claims)
-            except (JoseError, ValueError):
-                continue
-        return dict(jwt.decode(token, keys, algorithms=algorithms).claims)
-    except InvalidKeyIdError:
-        named = "kid" in (header_of(token) or {})
-        said = "names a key that its issuer does not have" if named else "names no key, and is signed by none that fits"
-        raise Rejected(f"the token {said}") from None
-    except (JoseError, ValueError, TypeError, RecursionError):
-        raise Rejected("the token's signature does not hold") from None
+class _Registry(JWSRegistry):
+    """Takes one algorithm. Header members that nobody knows are ignored (RFC 7515, section 4); what they and a chain of
+    certificates (`x5c`) take is bounded by LONGEST alone."""
+
+    max_header_length = max_signature_length = LONGEST
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(algorithms=[algorithm], strict_check_header=False)
 
 
-def _unnamed(token: str, keys: KeySet) -> list[Key]:
-    """The keys to try for a token that names none: those that are for its algorithm."""
-    header = header_of(token) or {}
-    kind = _KINDS.get(header.get("alg", ""))
-    if "kid" in header or len(keys.keys) < 2:
-        return []
-    return [key for key in keys.keys if key.key_type == kind and key.alg in (None, header["alg"])][:MOST_TRIED]
+def _header(token: str, issuer: Issuer) -> dict[str, Any]:
+    """The header of a token, of which its signature must hold yet. Raises Rejected where it is none to go by."""
+    header = header_of(token)
+    if header is None:
+        raise Rejected("the token's header cannot be read, or names no algorithm")
+    algorithm = header["alg"]
+    allowed = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
+    if algorithm not in allowed:
+        named = f" ({algorithm})" if _ALGORITHM.fullmatch(algorithm) else ""
+        raise Rejected(f"the token's algorithm{named} is not one that the rules allow")
+    if "crit" in header or header.get("b64", True) is not True:
+        raise Rejected("the token's header demands (crit, b64) what is not understood here")
+    return header
+
+
+def _decode(token: str, header: dict[str, Any], keys: KeySet) -> dict[str, Any]:
+    named = [key for key in keys.keys if key.kid == header["kid"]] if "kid" in header else keys.keys
+    if not named:
+        raise Rejected("the token names a key that its issuer does not have")
+    registry = _Registry(header["alg"])
+    for key in _fitting(header["alg"], named):
+        try:
+            return dict(jwt.decode(token, key, registry=registry).claims)
+        except (JoseError, ValueError, TypeError, RecursionError):
+            continue
+    if "kid" not in header:
+        raise Rejected("the token names no key, and is signed by none that fits")
+    raise Rejected("the token's signature does not hold")
+
+
+def _fitting(algorithm: str, keys: list[Key]) -> list[Key]:
+    """Those that are for this algorithm."""
+    kind = _KINDS[algorithm]
+    return [key for key in keys if key.key_type == kind and key.alg in (None, algorithm)][:MOST_TRIED]
 
 
 def claims_of(token: str) -> dict[str, Any] | None:

@@ -18,6 +18,10 @@ _CLAIM = re.compile(r"[\x21-\x2b\x2d-\x7e](?:[\x20-\x2b\x2d-\x7e]{0,126}[\x21-\x
 """Printable ASCII of at most 128 characters. No comma: repeated headers arrive joined by one, and the first of them
 may be the client's own, sent to stand before the one its gateway adds."""
 
+_AROUND = " \t\"'`\u201c\u201d\u2018\u2019"
+"""What stands around a credential and is no part of it: spaces, and quotes as shells, .env files and editors leave
+them."""
+
 _PREFIXES = ("x-mesh-", "x-agentmesh-")
 
 
@@ -50,6 +54,12 @@ def take_shown(headers: Headers, path: str, ours: Callable[[str], bool]) -> tupl
         if len(kept) < len(given):
             path = urlsplit(path)._replace(query=urlencode(kept)).geturl()
     return path, shown
+
+
+def bare(text: str) -> str:
+    """A token in a header of its own, without the scheme and the quotes that people write around it."""
+    scheme, _, rest = text.strip().partition(" ")
+    return (rest if scheme.lower() == "bearer" else text).strip(_AROUND)
 
 
 def bearer(header: str | None) -> str | None:

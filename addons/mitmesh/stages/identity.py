@@ -16,7 +16,7 @@ from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import PREFIX, Key, KeyRing
 from mitmesh.attest.keysets import KeySets, trusting
 from mitmesh.attest.kubernetes import PodWatch
-from mitmesh.attest.shown import bearer, password, take_claims, take_shown
+from mitmesh.attest.shown import bare, bearer, password, take_claims, take_shown
 from mitmesh.exchange import Mode
 from mitmesh.identities import networks
 from mitmesh.kernel import user_name
@@ -133,7 +133,7 @@ class Identity(Stage):
             if named:
                 who.attest("certificate", **named.model_dump(exclude={"name"}))
         instead = self._instead_of_key(x, self.tokens.is_ours, "tokens")
-        for each in filter(None, (token, instead)):
+        for each in filter(None, (token and bare(token), instead)):
             await self._token(x, each, "jwt")
         keys = []
         if text := self._instead_of_key(x, _is_key, "virtual keys"):
