@@ -226,7 +226,8 @@ def attested_by(*sources: str) -> tuple[Identity, Exchange]:
     stage.tokens = SimpleNamespace(verify=verify, is_ours=lambda _: False)  # type: ignore[assignment]
     found = {MK: "key", PROXY_MK: "proxy"}
     stage.keys = SimpleNamespace(  # type: ignore[assignment]
-        find=lambda text: Key(found[text], found[text], None, None, (), (), 0, None, None, "")
+        find=lambda text: Key(found[text], found[text], None, None, (), (), 0, None, None, ""),
+        has=lambda text: text in found,
     )
     return stage, x
 
@@ -284,6 +285,115 @@ async def test_how_a_token_is_written(text: str) -> None:
     x.headers["x-mesh-token"] = text
     await stage.request(x)
     assert seen == ["a.b.c"] and x.identity.team == "jwt" and x.headers == {}
+
+
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("what", [MK, "a.b.c"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("authorization", 'Bearer "{}"'),
+        ("authorization", "Bearer '{}'"),
+        ("authorization", "'Bearer {}'"),
+        ("authorization", "Bearer \u201c{}\u201d"),
+        ("authorization", "Bearer\t{}"),
+        ("authorization", "Bearer {}, Bearer sk-own"),
+        ("authorization", "basic:{}:"),
+        ("authorization", "basic:me:{}"),
+        ("authorization", "basic:me:{}\n"),
+        ("x-api-key", '"{}"'),
+        ("ocp-apim-subscription-key", "{}"),
+        ("path", "/v1?key=%22{}%22&alt=sse"),
+    ],
+)
+async def test_how_a_credential_is_written(name: str, form: str, what: str) -> None:
+    """In quotes, after a tab, as Basic, in another vendor's header: the caller is known by it; it does not leave."""
+    stage, x = attested_by()
+    stage.tokens.is_ours = lambda text: text == "a.b.c"  # type: ignore[method-assign]
+    if name == "path":
+        x.path = form.format(what)
+    else:
+        said = form.format(what)
+        x.headers |= {name: basic(said.removeprefix("basic:")) if said.startswith("basic:") else said}
+    await stage.request(x)
+    assert x.identity.team == ("key" if what is MK else "jwt") and x.wants_key and not x.refusal
+    assert x.headers == {} and x.path == ("/v1?alt=sse" if name == "path" else "/")
+
+
+@pytest.mark.parametrize("value", [MK, f"Token {MK}", f'"{MK}"', basic(f"{MK}:"), f"Basic\t{basic(MK)[6:].strip('=')}"])
+@pytest.mark.parametrize("name", ["x-vendor-key", "x-forwarded-authorization", "apikey"])
+async def test_a_key_in_any_header(name: str, value: str) -> None:
+    """A virtual key that stands by itself in a header that nobody has heard of is taken all the same."""
+    stage, x = attested_by()
+    x.headers |= {name: value, "authorization": "Bearer sk-own"}
+    await stage.request(x)
+    assert x.identity.key == "key" and x.headers == {"authorization": "Bearer sk-own"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place"),
+    [
+        ("cookie", f"a=b; token={MK}; c=d", "the header cookie"),
+        ("authorization", f"Bearer:{MK}", "the header authorization"),
+        ("user-agent", f"bot/1.0 (key={MK})", "the header user-agent"),
+        ("cookie", f"token=%22{MK}%22", "the header cookie"),
+        ("x-vendor", basic(f"a:b:{MK}"), "the header x-vendor"),
+        ("path", f"/v1/{MK}/chat", "the URL"),
+        ("path", f"/v1?q=a+{MK}", "the URL"),
+        ("path", f"/v1?q=a%2520{MK}x", "the URL"),
+    ],
+)
+async def test_a_key_that_is_part_of_something(name: str, value: str, place: str) -> None:
+    """It is not taken, and not sent either: the reason says where it is, and not what."""
+    stage, x = attested_by()
+    if name == "path":
+        x.path = value
+    else:
+        x.headers[name], x.user_agent = value, value
+    await stage.request(x)
+    assert (
+        not x.user_agent
+        and x.refusal
+        and x.refusal.status == 401
+        and place in x.refusal.reason
+        and MK not in x.refusal.reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cookie", "a=mk-short; b=c"),
+        ("user-agent", "mk-agent/1.0 basic"),
+        ("x-build", "mk-" + "b" * 44),
+        ("authorization", "Bearer eyJmk-" + "c" * 60),
+        ("authorization", basic("me:secret")),
+        ("x-level", "basic"),
+        ("x-level", "basic !"),
+    ],
+)
+async def test_what_is_no_key(name: str, value: str) -> None:
+    """Headers that only look a little like one pass as they came."""
+    stage, x = attested_by()
+    x.headers[name] = value
+    await stage.request(x)
+    assert not x.refusal and x.headers == {name: value} and x.identity.key is None
+
+
+@pytest.mark.parametrize(("header", "team"), [("x-mesh-token", "key"), ("proxy", "proxy")])
+async def test_a_key_in_a_tokens_place(header: str, team: str) -> None:
+    """A virtual key as Bearer, where a token could be: the key is meant. The caller's own credential stays."""
+    stage, x = attested_by()
+    x.headers |= {"authorization": "Bearer sk-own"}
+    if header == "proxy":
+        x.proxy_credential = f"Bearer {PROXY_MK}"
+    else:
+        x.headers[header] = f"Bearer {MK}"
+    await stage.request(x)
+    assert x.identity.team == team and x.headers == {"authorization": "Bearer sk-own"} and not x.wants_key
 
 
 async def test_two_tokens_of_ours() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ from mitmesh.attest import Rejected
 from mitmesh.attest.allowed import in_scope, may_use, rule_for
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
-from mitmesh.attest.keys import PREFIX, Key, KeyRing
+from mitmesh.attest.keys import Key, KeyRing
 from mitmesh.attest.keysets import KeySets, trusting
 from mitmesh.attest.kubernetes import PodWatch
-from mitmesh.attest.shown import bare, bearer, password, take_claims, take_shown
+from mitmesh.attest.shown import bare, is_key, shown_to_proxy, still_there, take_claims, take_keys, take_shown
 from mitmesh.exchange import Mode
 from mitmesh.identities import networks
 from mitmesh.kernel import user_name
@@ -132,12 +132,20 @@ class Identity(Stage):
             named = self._certificates.find(x.certificates, time.time())
             if named:
                 who.attest("certificate", **named.model_dump(exclude={"name"}))
-        instead = self._instead_of_key(x, self.tokens.is_ours, "tokens")
-        for each in filter(None, (token and bare(token), instead)):
-            await self._token(x, each, "jwt")
-        keys = []
-        if text := self._instead_of_key(x, _is_key, "virtual keys"):
-            keys.append(self._key(x, text, "key"))
+        token = bare(token) if token else None
+        x.path, shown = take_shown(x.headers, x.path, self.tokens.is_ours)
+        instead = self._instead_of_key(x, shown, "tokens")
+        if x.user_agent and still_there({"": x.user_agent}, "", self.keys.has):
+            x.user_agent = None  # for the audit keeps it
+        x.path, shown = take_keys(x.headers, x.path)
+        for each in filter(None, (token, instead)):
+            if not is_key(each):
+                await self._token(x, each, "jwt")
+        texts = [token if token and is_key(token) else None, self._instead_of_key(x, shown, "virtual keys")]
+        keys = [self._key(x, text, "key") for text in texts if text]
+        x.headers.pop("proxy-authorization", None)
+        if place := still_there(x.headers, x.path, self.keys.has):
+            raise Rejected(f"{place} has a virtual key in a form that is not read; send it as Authorization: Bearer")
         if key := await self._proxy(x):
             keys.append(key)
         return keys
@@ -152,10 +160,9 @@ class Identity(Stage):
         x.identity.attest(source, key=key.id, team=key.team, user=key.user, tier=key.tier)
         return key
 
-    def _instead_of_key(self, x: Exchange, ours: Callable[[str], bool], what: str) -> str | None:
-        """A credential of ours in the place of a provider's key, taken out: the route puts the provider's own there.
+    def _instead_of_key(self, x: Exchange, shown: list[str], what: str) -> str | None:
+        """The credential of ours that was taken from a provider's key's place: the route puts the provider's own there.
         Whatever looks like one is one, so that none leaves for a provider."""
-        x.path, shown = take_shown(x.headers, x.path, ours)
         if len(set(shown)) > 1:
             raise Rejected(f"it has two {what}")
         if not shown:
@@ -165,13 +172,12 @@ class Identity(Stage):
 
     async def _proxy(self, x: Exchange) -> Key | None:
         """What the client told the proxy of itself, for this call or for its connection; the virtual key, if that."""
-        x.headers.pop("proxy-authorization", None)
         shown = x.proxy_credential
         required = x.rules.identities.proxy_credentials == "required" and x.via == "forward"
-        secret, token = (password(shown), bearer(shown)) if shown else (None, None)
+        secret, token = shown_to_proxy(shown) if shown else (None, None)
         if token:
             await self._token(x, token, "proxy")
-        elif secret and _is_key(secret):
+        elif secret and is_key(secret):
             return self._key(x, secret, "proxy")
         elif required:  # of a connection from before they were, too
             raise Rejected("Proxy-Authorization must be a virtual key as the password, or a token as Bearer")
@@ -183,11 +189,11 @@ class Identity(Stage):
         if header is None:
             wanted = "this proxy wants credentials: a virtual key as the password, or a token as Bearer"
             return wanted if required else None
-        secret, token = password(header), bearer(header)
+        secret, token = shown_to_proxy(header)
         try:
             if token:
                 await self.tokens.verify(token)
-            elif secret and _is_key(secret):
+            elif secret and is_key(secret):
                 self.keys.find(secret)
             elif required:
                 return "these are no credentials of mitmesh's: a virtual key as the password, or a token as Bearer"
@@ -247,7 +253,3 @@ def _unusable(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
         return "the file has no certificate (PEM)"
     return f"the file cannot be read: {error.strerror}"
-
-
-def _is_key(text: str) -> bool:
-    return text.startswith(PREFIX)
