@@ -444,3 +444,44 @@ async def test_who_is_not_known(rules: dict[str, Any], team: str | None, status:
         wanted = status if mode is Mode.ENFORCE else None
         assert (x.refusal.status if x.refusal else None) == wanted
         assert bool(x.verdicts) is (status is not None)
+
+
+@pytest.mark.parametrize("unknown_team", [None, "guests"])
+@pytest.mark.parametrize(
+    ("source", "known"),
+    [
+        ("kubernetes", True),
+        ("certificate", True),
+        ("jwt", True),
+        ("key", True),
+        ("proxy", True),
+        ("kernel", True),
+        ("kernel process", False),
+        ("network", False),
+        ("header", False),
+    ],
+)
+async def test_who_is_known_without_a_team(source: str, known: bool, unknown_team: str | None) -> None:
+    """Whoever shows what holds, or runs in a namespace that the kernel or the cluster knows, is no stranger, though
+    neither team nor user is said. The default team is for them too."""
+    stage, x = attested_by(source)
+    pod = PodInfo("ns", "web", "u", "sa", "Deployment/web", {}, None)
+    if source == "kubernetes":
+        stage.pods = SimpleNamespace(find=lambda _: pod)  # type: ignore[assignment]
+    stage._certificates = SimpleNamespace(find=lambda *_: CertificateIdentity(name="*"))  # type: ignore[assignment]
+
+    async def verify(_: str) -> Claimed:
+        return Claimed(None, None, None, (), 0)
+
+    stage.tokens.verify = verify  # type: ignore[method-assign]
+    stage.keys.find = lambda _: Key("k", None, None, None, (), (), 0, None, None, "")  # type: ignore[method-assign]
+    if source == "kernel":
+        x.caller = caller(owner=Owner("/k", None, "c" * 64, "u1"), pod=Pod("prod", "web", "sa"))
+    elif source == "kernel process":
+        x.caller = caller()
+    said: dict[str, Any] = {"unknown_team": unknown_team} if unknown_team else {"unknown": "refuse"}
+    if source == "network":
+        said["networks"] = [NetworkIdentity(network="10.0.0.0/8", namespace="prod")]
+    x.rules, x.headers = Rules(identities=Identities(**said)), {n: v for n, v in x.headers.items() if v != "header"}
+    await stage.request(x)
+    assert bool(x.refusal) is not (known or unknown_team is not None) and x.identity.team == unknown_team

@@ -135,9 +135,15 @@ class Identities(_Model):
         "as the password, or a token as Bearer.",
     )
     unknown: Literal["allow", "refuse"] = Field(
-        default="allow", description="What becomes of calls of which neither team nor user is known."
+        default="allow",
+        description="What becomes of calls of which neither team nor user is known. Who shows a key, a token or a "
+        "certificate that holds, or runs where the kernel or the cluster knows the namespace or the service account, "
+        "is known.",
     )
-    unknown_team: Word | None = Field(default=None, description="The team of such callers, if they are allowed.")
+    unknown_team: Word | None = Field(
+        default=None,
+        description="The team of all callers of whom neither is known; only with `unknown: allow`.",
+    )
     models: list[ModelRule] = Field(default_factory=list, description="Which models a team may use.")
 
     def meaningless(self) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -26,6 +26,7 @@ from mitmesh.useragent import tool_of
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
+    from mitmesh.exchange import Identity as Who
     from mitmesh.kernel import Caller
     from mitmesh.rules import Rules
     from mitmesh.rules.identities import Kubernetes
@@ -34,6 +35,11 @@ MOST_USERS = 1024
 """Names of users that are remembered."""
 TOKENS = ("x-mesh-token", "x-agentmesh-token")
 """A header for a token of the company's, where Authorization is the provider's; the first before its alias."""
+
+PROOFS = frozenset({"certificate", "jwt", "key", "proxy"})
+"""Sources that speak only where a credential held: whoever shows one is known, though it may name nobody."""
+PLACES = frozenset({"kernel", "kubernetes"})
+"""Sources that know a caller by its namespace or its service account."""
 
 
 class Identity(Stage):
@@ -205,7 +211,7 @@ class Identity(Stage):
         """May they, at all, ask for this?"""
         who, rules = x.identity, x.rules.identities
         if not (who.team or who.user):
-            if rules.unknown == "refuse":
+            if rules.unknown == "refuse" and not _is_known(who):
                 said = "This caller is not known, and the rules serve only those who are; see rules/identities.yaml."
                 x.refuse(self.name, "unknown", said, status=401, type="unknown_caller")
             who.attest("default", team=rules.unknown_team)
@@ -247,6 +253,12 @@ class Identity(Stage):
         if self.keys.problem:
             said["warning"] = self.keys.problem
         return said
+
+
+def _is_known(who: Who) -> bool:
+    """Did the caller prove who it is, or did the kernel or the cluster say where it runs? With a team or without."""
+    places = (who.sources.get("namespace"), who.sources.get("service_account"))
+    return not PROOFS.isdisjoint(who.heard) or not PLACES.isdisjoint(places)
 
 
 def _unusable(error: Exception) -> str:
