@@ -173,6 +173,27 @@ async def test_what_is_no_key_set(authority: Authority, server: Issuer, status: 
     with pytest.raises(KeysUnavailable, match=why):
         await keysets.get(source)
     assert why in keysets.health()[source]
+    (problem,) = keysets.problems()
+    assert source in problem and why in problem and problem.endswith("calls with its tokens are refused")
+
+
+async def test_read_ahead(authority: Authority, server: Issuer) -> None:
+    """What cannot be read is told before any token comes; a set that was read before serves for a while."""
+    clock = Clock()
+    keysets, source = held(authority, server, clock)
+    server.has(key("a"))
+    keysets.read_ahead()
+    async with asyncio.timeout(10):
+        while keysets.health()[source] != "0 s old":
+            await asyncio.sleep(0.01)
+    assert keysets.problems() == []
+    server.status, clock.now = 500, 3600
+    assert kids(await keysets.get(source, anew=True)) == ["a"]
+    (problem,) = keysets.problems()
+    assert "HTTP 500" in problem and problem.endswith("good for 23.0 h more")
+    server.status, clock.now = 200, 7200
+    await keysets.get(source, anew=True)
+    assert keysets.problems() == [] and server.asked == 3
 
 
 GOOD = key("good").as_dict(private=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import itertools
@@ -19,7 +20,7 @@ from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.kernel import Caller
 from mitmesh.pods import Pod
 from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules, RulesError, load
-from mitmesh.rules.identities import CertificateIdentity, Kubernetes
+from mitmesh.rules.identities import CertificateIdentity, Issuer, Kubernetes
 from mitmesh.stages.identity import Identity, take_claims
 
 NOWHERE = Path("/nowhere")
@@ -485,3 +486,22 @@ async def test_who_is_known_without_a_team(source: str, known: bool, unknown_tea
     x.rules, x.headers = Rules(identities=Identities(**said)), {n: v for n, v in x.headers.items() if v != "header"}
     await stage.request(x)
     assert bool(x.refusal) is not (known or unknown_team is not None) and x.identity.team == unknown_team
+
+
+async def test_an_issuer_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """/health warns of it, from the start and after a change of the rules: with the source, and what is wrong."""
+
+    def rules(name: str) -> Rules:
+        issuer = Issuer(id=name, issuer=name, audience=["mesh"], keys=f"file:{tmp_path / name}")
+        return Rules(identities=Identities(issuers=[issuer]))
+
+    stage = Identity(tmp_path)
+    stage.configure(rules("first.json"))
+    await stage.start()
+    for name in ("first.json", "second.json"):
+        stage.configure(rules(name))
+        async with asyncio.timeout(10):
+            while "warning" not in stage.health():
+                await asyncio.sleep(0.01)
+        assert f"{name} cannot be read: No such file" in stage.health()["warning"]
+    await stage.stop()

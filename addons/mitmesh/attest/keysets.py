@@ -82,6 +82,12 @@ class KeySets:
             if held.problem:
                 held.tried = float("-inf")
 
+    def read_ahead(self) -> None:
+        """Read in the background what was not read yet: what is wrong shows before the first token comes."""
+        for source, held in self._held.items():
+            if held.keys is None and (held.task is None or held.task.done()):
+                held.task = asyncio.create_task(self._renew(source, held), name="issuer's keys")
+
     async def get(self, source: str, *, anew: bool = False) -> KeySet:
         """The keys: another object whenever they were read again. `anew`: one was missing, so read them before, if that
         is not too soon. Raises KeysUnavailable."""
@@ -126,6 +132,20 @@ class KeySets:
             source: held.problem or (f"{now - held.read:.0f} s old" if held.keys else "not read yet")
             for source, held in self._held.items()
         }
+
+    def problems(self) -> list[str]:
+        """Of each source that cannot be read what is wrong, and what becomes of tokens meanwhile."""
+        return [
+            f"keys of {source} {held.problem}; {self._meanwhile(held)}"
+            for source, held in self._held.items()
+            if held.problem
+        ]
+
+    def _meanwhile(self, held: _Held) -> str:
+        left = STALE - (self._clock() - held.read)
+        if held.keys is None or left <= 0:
+            return "calls with its tokens are refused"
+        return f"those that were read before are good for {left / 3600:.1f} h more"
 
     async def _read(self, source: str, held: _Held) -> None:
         try:

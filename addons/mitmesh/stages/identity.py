@@ -72,6 +72,8 @@ class Identity(Stage):
             except (OSError, ValueError) as error:
                 raise RulesError(f"{rules.where('identities', 'issuers', index, 'ca')}: {_unusable(error)}") from None
         self.tokens.configure(who.issuers)
+        if self._changing is not None:  # it was started
+            self.keysets.read_ahead()
         if who.kubernetes != self._cluster and self._changing is not None:
             self._changing = asyncio.get_running_loop().create_task(self._watch(who.kubernetes, self._changing))
         self._cluster = who.kubernetes
@@ -79,6 +81,7 @@ class Identity(Stage):
     async def start(self) -> None:
         """Read the virtual keys, begin to watch pods. Raises AuditError where the folder's key is damaged."""
         await self.keys.start()
+        self.keysets.read_ahead()
         self._changing = asyncio.get_running_loop().create_task(self._watch(self._cluster, None))
         await self._changing
 
@@ -250,8 +253,8 @@ class Identity(Stage):
         said: dict[str, Any] = {"keys": len(self.keys), "issuers": self.keysets.health()}
         if self.pods:
             said["kubernetes"] = self.pods.health()
-        if self.keys.problem:
-            said["warning"] = self.keys.problem
+        if warnings := [*filter(None, [self.keys.problem]), *self.keysets.problems()]:
+            said["warning"] = "; ".join(warnings)
         return said
 
 
