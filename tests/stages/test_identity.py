@@ -117,12 +117,29 @@ async def test_nothing_that_identifies_leaves(client: str) -> None:
         (b" ", False),
         (b"red\x00", False),
         (b"red\x1b[31m", False),
-        (b"r\xc3\xa9d", False),
+        (b"r\xc3\xa9d", True),
+        ("Größe".encode(), True),
+        ("研究 α".encode(), True),
+        ("ö".encode() * 128, True),
+        ("ö".encode() * 129, False),
+        (b"r\xe9d", False),
+        (b"r\xc3", False),
+        ("r\u202ed".encode(), False),
+        ("r\u2066d\u2069".encode(), False),
+        ("r\u200bd".encode(), False),
+        ("r\ufeffd".encode(), False),
+        ("r\u00add".encode(), False),
+        ("r\u00a0d".encode(), False),
+        ("r\u2028d".encode(), False),
+        ("r\u0085d".encode(), False),
+        (b"\xed\xb3\xa9", False),
+        (b" red", False),
+        (b"red\t", False),
         (b"admin, red", False),
     ],
 )
 def test_claims(value: bytes, believed: bool) -> None:
-    """A claim is short printable ASCII; two in one (a repeated header) are none."""
+    """A claim is short printable text in UTF-8; two in one (a repeated header) are none."""
     assert ("team" in take_claims(Headers([(b"X-Mesh-Team", value)]))) is believed
 
 

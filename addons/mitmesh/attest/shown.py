@@ -15,10 +15,8 @@ from mitmesh.billing import CREDENTIALS
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Headers
 
-_CLAIM = re.compile(r"[\x21-\x2b\x2d-\x7e](?:[\x20-\x2b\x2d-\x7e]{0,126}[\x21-\x2b\x2d-\x7e])?")
-"""Printable ASCII of at most 128 characters. No comma: repeated headers arrive joined by one, and the first of them
-may be the client's own, sent to stand before the one its gateway adds."""
-
+_LONGEST_CLAIM = 128
+"""Characters."""
 _AROUND = " \t\r\n\"'`\u201c\u201d\u2018\u2019"
 """What stands around a credential and is no part of it: spaces, and quotes as shells, .env files and editors leave
 them."""
@@ -40,9 +38,16 @@ def take_claims(headers: Headers) -> dict[str, str]:
     claims: dict[str, str] = {}
     for name in sorted(found, key=lambda name: name.lower().startswith(_PREFIXES[1])):
         value = headers.pop(name, None)
-        if value is not None and _CLAIM.fullmatch(value):
+        if value is not None and _is_claim(value):
             claims.setdefault(name.lower().partition("mesh-")[2], value)
     return claims
+
+
+def _is_claim(value: str) -> bool:
+    """Printable text (UTF-8) of at most 128 characters, without a space at its ends. What controls, turns the direction
+    of writing, cannot be seen or was no UTF-8 is not printable. No comma: repeated headers arrive joined by one, and
+    the first of them may be the client's own, sent to stand before the one its gateway adds."""
+    return 0 < len(value) <= _LONGEST_CLAIM and value.isprintable() and "," not in value and value == value.strip()
 
 
 def take_shown(
