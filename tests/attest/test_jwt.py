@@ -311,6 +311,42 @@ async def test_claims_by_rule(tmp_path: Path, clock: Clock) -> None:
     assert (odd.team, odd.user, odd.roles) == (None, None, ("z",))
 
 
+@pytest.mark.parametrize(
+    ("claims", "path"),
+    [
+        ({"https://corp.example/team": "red"}, "https://corp.example/team"),
+        ({"https://corp.example/app": {"team": "red"}}, "https://corp.example/app.team"),
+        ({"kubernetes.io": {"namespace": "red"}}, "kubernetes.io.namespace"),
+        ({"resource_access": {"my.app": {"team": "red"}}}, "resource_access.my.app.team"),
+        ({"a.b": {"c": "red"}, "a": {"b": {"c": "blue"}}}, "a.b.c"),
+    ],
+)
+async def test_claims_whose_names_have_dots(tmp_path: Path, clock: Clock, claims: dict[str, Any], path: str) -> None:
+    """Auth0 and Okta name claims by URLs, Kubernetes by kubernetes.io, Keycloak by clients' names."""
+    write(tmp_path / "keys.json", KEYS["ES256"])
+    tokens = Tokens(KeySets(clock=clock), clock=lambda: NOW)
+    tokens.configure([issuer(tmp_path / "keys.json", claims=Claims(team=path))])
+    assert (await tokens.verify(signed({name: GOOD[name] for name in ("iss", "aud", "exp")} | claims))).team == "red"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"aud": "other"}, r"audience \(aud\) is none of those"),
+        ({"nbf": NOW + 60}, "has not come yet"),
+        ({"iat": NOW + 60}, "has not come yet"),
+        ({"jti": 5}, "claim jti does not hold"),
+        ({"iss": "https://login.test/"}, "but for a slash at its end"),
+        ({"iss": "https://other.test/"}, r"identities\.yaml$"),
+    ],
+)
+async def test_what_is_wrong_is_said(tokens: Tokens, change: dict[str, Any], said: str) -> None:
+    """So that nobody need guess; and a token of an issuer that is written with a slash more does not leave."""
+    with pytest.raises(Rejected, match=said):
+        await tokens.verify(token := signed(GOOD | change))
+    assert tokens.is_ours(token) is ("other" not in str(change.get("iss")))
+
+
 def test_whose(tokens: Tokens) -> None:
     """Tokens of issuers that are not ours are left alone: a provider may use such too."""
     assert tokens.is_ours(signed(GOOD))

@@ -41,6 +41,12 @@ MOST_TRIED = 8
 _KINDS = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
 _ALGORITHM = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,11}")
 """One that may be named in an answer."""
+_WHY = {
+    "aud": "audience (aud) is none of those that the rules name",
+    "nbf": "time has not come yet (nbf), by the clock here",
+    "iat": "time of issue (iat) has not come yet, by the clock here",
+}
+"""What is wrong with a claim, in other words than that it does not hold."""
 _WORD = 128
 
 log = logging.getLogger(__name__)
@@ -63,6 +69,8 @@ class Tokens:
     def __init__(self, keysets: KeySets, clock: Callable[[], float] = time.time) -> None:
         self._keysets, self._clock = keysets, clock
         self._issuers: dict[str, Issuer] = {}
+        self._names: frozenset[str] = frozenset()
+        """The issuers, without a slash at the end: people leave it out, and such a token is ours all the same."""
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[KeySet, Claimed]] = OrderedDict()
         """Tokens that held, and the keys by which: with others they are verified anew, for one may be withdrawn."""
@@ -70,6 +78,7 @@ class Tokens:
     def configure(self, issuers: list[Issuer]) -> None:
         """Believe these issuers from now on."""
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._names = frozenset(name.rstrip("/") for name in self._issuers)
         self._known.clear()
         self._keysets.configure({issuer.keys: issuer.ca for issuer in issuers})
 
@@ -79,7 +88,7 @@ class Tokens:
         if not self._issuers or token.count(".") != 2:
             return False
         claims = claims_of(token)
-        if claims is not None and str(claims.get("iss")) in self._issuers:
+        if claims is not None and str(claims.get("iss")).rstrip("/") in self._names:
             return True
         return (claims is None or len(token) > LONGEST) and header_of(token) is not None
 
@@ -93,7 +102,8 @@ class Tokens:
             raise Rejected("the token cannot be read")
         issuer = self._issuers.get(str(said.get("iss")))
         if issuer is None:
-            raise Rejected("its issuer is not one of rules/identities.yaml")
+            but = ", but for a slash at its end" if str(said.get("iss")).rstrip("/") in self._names else ""
+            raise Rejected(f"its issuer is not one of rules/identities.yaml{but}")
         keys = await self._keysets.get(issuer.keys)
         name = blake2b(token.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=16).digest()
         known = self._known.get(name)
@@ -132,7 +142,8 @@ class Tokens:
         except MissingClaimError as error:
             raise Rejected(f"the token has no claim {_word(error.claim)}") from None
         except InvalidClaimError as error:
-            raise Rejected(f"the token's claim {_word(error.claim)} does not hold") from None
+            why = _WHY.get(error.claim, f"claim {_word(error.claim)} does not hold")
+            raise Rejected(f"the token's {why}") from None
         except JoseError:
             raise Rejected("the token's claims do not hold") from None
         return _claimed(claims, issuer)
@@ -217,14 +228,18 @@ def _claimed(claims: dict[str, Any], issuer: Issuer) -> Claimed:
 
 
 def _at(claims: Any, path: str | None) -> Any:
-    """The claim of that name, else the one that its dots lead to."""
-    if path is None or path in claims:
-        return claims.get(path) if path else None
-    for step in path.split("."):
-        if not isinstance(claims, dict):
-            return None
-        claims = claims.get(step)
-    return claims
+    """The claim of that name, else the one that its dots lead to. A name may have dots itself (a URL, kubernetes.io):
+    the longest one that is there is meant."""
+    if path is None or not isinstance(claims, dict):
+        return None
+    if path in claims:
+        return claims[path]
+    steps = path.split(".")
+    for count in range(len(steps) - 1, 0, -1):
+        found = _at(claims.get(".".join(steps[:count])), ".".join(steps[count:]))
+        if found is not None:
+            return found
+    return None
 
 
 def _word(value: Any) -> str | None:

@@ -31,7 +31,8 @@ type ClaimPath = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Claims(_Model):
-    """Which claims of a token say what; a dot leads into an object (`realm_access.roles`)."""
+    """Which claims of a token say what; a dot leads into an object (`realm_access.roles`,
+    `kubernetes.io.namespace`: the longest name that is there is meant)."""
 
     team: ClaimPath | None = Field(default="team", description="Claim with the team.")
     user: ClaimPath | None = Field(default="sub", description="Claim with the user.")
