@@ -347,6 +347,19 @@ async def test_what_is_wrong_is_said(tokens: Tokens, change: dict[str, Any], sai
     assert tokens.is_ours(token) is ("other" not in str(change.get("iss")))
 
 
+@pytest.mark.parametrize("claim", ["azp", "client_id"])
+async def test_where_the_audience_is(tmp_path: Path, tokens: Tokens, claim: Any) -> None:
+    """Clerk and Amazon Cognito name the client alone: only where the rules say so, and then it must hold."""
+    said = {name: value for name, value in GOOD.items() if name != "aud"}
+    with pytest.raises(Rejected, match="no claim aud"):
+        await tokens.verify(signed(said | {claim: "mesh"}))
+    tokens.configure([issuer(tmp_path / "keys.json", audience_claim=claim)])
+    assert (await tokens.verify(signed(said | {claim: "mesh"}))).user == "ada"
+    for wrong in (said | {claim: "other"}, said | {claim: 5}, said | {claim: {"mesh": 1}}, said, GOOD):
+        with pytest.raises(Rejected, match=f"claim {claim}"):
+            await tokens.verify(signed(wrong))
+
+
 def test_whose(tokens: Tokens) -> None:
     """Tokens of issuers that are not ours are left alone: a provider may use such too."""
     assert tokens.is_ours(signed(GOOD))

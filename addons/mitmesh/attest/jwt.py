@@ -131,10 +131,12 @@ class Tokens:
 
     def _held(self, claims: dict[str, Any], issuer: Issuer) -> Claimed:
         now = int(self._clock())
-        registry = jwt.JWTClaimsRegistry(
-            now=now, leeway=issuer.leeway, iss={"essential": True, "value": issuer.issuer},
-            aud={"essential": True, "values": issuer.audience}, exp={"essential": True},
-        )  # fmt: skip
+        wanted: dict[str, jwt.ClaimsOption] = {
+            "iss": {"essential": True, "value": issuer.issuer},
+            issuer.audience_claim: {"essential": True, "values": issuer.audience},
+            "exp": {"essential": True},
+        }
+        registry = jwt.JWTClaimsRegistry(now=now, leeway=issuer.leeway, **wanted)
         try:
             registry.validate(claims)
         except ExpiredTokenError:

@@ -45,10 +45,17 @@ class Issuer(_Model):
 
     id: Word = Field(description="Name of this rule, unique.")
     issuer: Annotated[str, Field(min_length=1, max_length=500)] = Field(description="The claim `iss`, exactly.")
-    audience: list[Word] = Field(min_length=1, description="One of these must be in the claim `aud`.")
+    audience: list[Word] = Field(
+        min_length=1, description="One of these must be in the claim `aud`, or in `audience_claim`."
+    )
+    audience_claim: Literal["aud", "azp", "client_id"] = Field(
+        default="aud",
+        description="Where tokens say for whom they are. Some issuers leave `aud` out, and name a client alone: Clerk "
+        "in `azp`, Amazon Cognito's access tokens in `client_id`.",
+    )
     keys: KeySetSource = Field(
         description="Its public keys (JWKS): https://..., or file:PATH. Read again when a token names a key that is "
-        "not there (at most every 30 s), and every hour."
+        "not there (at most every 30 s), and every ten minutes."
     )
     ca: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
