@@ -24,8 +24,8 @@ CODEX_HOSTS = ("chatgpt.com", "chat.openai.com")
 CLAUDE_HOST = "api.anthropic.com"
 
 _LOCAL_SUFFIXES = (".localhost", ".local", ".internal", ".svc", ".cluster.local", ".lan")
-CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
-"""Headers in which LLM clients send their credential."""
+CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key", "ocp-apim-subscription-key")
+"""Headers in which LLM clients send their credential; the last is Azure API Management's."""
 
 
 def billing(host: str, path: str, headers: Mapping[str, str], declared: Billing | None = None) -> Billing:

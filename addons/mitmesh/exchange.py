@@ -116,9 +116,12 @@ class Identity:
     """What runs the pod: `deployment/checkout`."""
     roles: tuple[str, ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
+    heard: set[str] = field(default_factory=set)
+    """All sources that spoke, those too that set no field."""
 
     def attest(self, source: str, **claims: str | None) -> None:
         """Set the fields that no earlier (stronger) source has set; call in order of strength."""
+        self.heard.add(source)
         for name, value in claims.items():
             if value and getattr(self, name) is None:
                 setattr(self, name, value)

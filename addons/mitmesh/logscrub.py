@@ -17,7 +17,8 @@ _SECRETS = re.compile(
     rf"""
     (?P<bytes> \bb' (?:[^'\\]++|\\.)*+ '? | \bb" (?:[^"\\]++|\\.)*+ "? )     # what a peer sent, quoted by Python
     | (?P<keep> [?&](?:key|api[-_]?key|access_token|token|sig|signature|code)=   # query strings
-      | (?:authorization|x-api-key|x-goog-api-key|api-key|proxy-authorization)["']?\s*[:=,]\s*["']? # headers
+      | (?:authorization|x-api-key|x-goog-api-key|api-key|subscription-key|proxy-authorization)   # headers
+        ["']?\s*[:=,]\s*["']?
         (?:(?:bearer|basic)\s+)?
       | \bbearer\s+ ) [^\s"'&,;)]+
     | (?P<cookie> cookie["']?\s*[:=,]\s*["']? ) [^"'\n]+                                # a list with spaces

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
@@ -135,6 +138,66 @@ async def test_a_token_that_names_no_key(tmp_path: Path, tokens: Tokens, alg: st
         await tokens.verify(signed(GOOD, key=ECKey.generate_key("P-256"), kid="unknown"))
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"cat": "cl_B7d4PD111AAA"},
+        {"nonce": "x", "x5t": "a"},
+        {"signer": "arn:aws:x", "client": "c", "exp": 1},
+        {"x5c": ["A" * 3000]},
+        {"b64": True},
+    ],
+)
+async def test_a_header_with_more_in_it(tokens: Tokens, head: dict[str, Any]) -> None:
+    """Members of a header that nobody knows are ignored (RFC 7515, section 4): Clerk, Entra and AWS have some."""
+    assert (await tokens.verify(signed_by_hand(head))).user == "ada"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{"crit": ["exp"], "exp": 1}, {"crit": ["b64"], "b64": False}, {"b64": False}, {"crit": []}, {"b64": None}],
+)
+async def test_a_header_that_demands_more(tokens: Tokens, head: dict[str, Any]) -> None:
+    """But those that must be understood, and are not."""
+    with pytest.raises(Rejected, match="demands"):
+        await tokens.verify(signed_by_hand(head))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "said"),
+    [
+        ("PS256", r"algorithm \(PS256\) is not one that the rules allow"),
+        ("HS256", r"algorithm \(HS256\) is not"),
+        ("none", r"algorithm \(none\) is not"),
+        ("ES256", r"algorithm \(ES256\) is not"),
+        ("<b>" + "x" * 300, "algorithm is not one that the rules allow"),
+    ],
+)
+async def test_an_algorithm_that_is_not_allowed(
+    tmp_path: Path, tokens: Tokens, clock: Clock, algorithm: str, said: str
+) -> None:
+    """The reason says so, for it is not the signature; nobody asks the issuer for other keys."""
+    tokens.configure([issuer(tmp_path / "keys.json", algorithms=["RS256"])])
+    await tokens._keysets.get(f"file:{tmp_path / 'keys.json'}")
+    (tmp_path / "keys.json").unlink()
+    with pytest.raises(Rejected, match=said):
+        await tokens.verify(signed_by_hand({"alg": algorithm}))
+
+
+async def test_two_keys_of_one_name(tmp_path: Path, tokens: Tokens) -> None:
+    """Of those the ones that are for the token's algorithm are tried."""
+    same = {"kid": "e"}
+    write(tmp_path / "keys.json", RSAKey.generate_key(2048, same), ECKey.generate_key("P-256", same), KEYS["ES256"])
+    assert (await tokens.verify(signed(GOOD))).user == "ada"
+
+
+def signed_by_hand(head: dict[str, Any]) -> str:
+    """A token with a header that no library would write."""
+    said = f"{packed({'alg': 'ES256', 'kid': 'e'} | head)}.{packed(GOOD)}"
+    r, s = decode_dss_signature(KEYS["ES256"].private_key.sign(said.encode(), ECDSA(SHA256())))
+    return f"{said}.{packed(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+
+
 def packed(said: object) -> str:
     raw = said if isinstance(said, bytes) else json.dumps(said).encode()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
@@ -246,6 +309,55 @@ async def test_claims_by_rule(tmp_path: Path, clock: Clock) -> None:
     assert await tokens.verify(signed(said)) == Claimed("blue", "a@b.example", None, ("x", "y"), NOW + 90.0)
     odd = await tokens.verify(signed(GOOD | {"org": "text", "email": "a\nb", "realm": {"roles": [1, "z"]}}))
     assert (odd.team, odd.user, odd.roles) == (None, None, ("z",))
+
+
+@pytest.mark.parametrize(
+    ("claims", "path"),
+    [
+        ({"https://corp.example/team": "red"}, "https://corp.example/team"),
+        ({"https://corp.example/app": {"team": "red"}}, "https://corp.example/app.team"),
+        ({"kubernetes.io": {"namespace": "red"}}, "kubernetes.io.namespace"),
+        ({"resource_access": {"my.app": {"team": "red"}}}, "resource_access.my.app.team"),
+        ({"a.b": {"c": "red"}, "a": {"b": {"c": "blue"}}}, "a.b.c"),
+    ],
+)
+async def test_claims_whose_names_have_dots(tmp_path: Path, clock: Clock, claims: dict[str, Any], path: str) -> None:
+    """Auth0 and Okta name claims by URLs, Kubernetes by kubernetes.io, Keycloak by clients' names."""
+    write(tmp_path / "keys.json", KEYS["ES256"])
+    tokens = Tokens(KeySets(clock=clock), clock=lambda: NOW)
+    tokens.configure([issuer(tmp_path / "keys.json", claims=Claims(team=path))])
+    assert (await tokens.verify(signed({name: GOOD[name] for name in ("iss", "aud", "exp")} | claims))).team == "red"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"aud": "other"}, r"audience \(aud\) is none of those"),
+        ({"nbf": NOW + 60}, "has not come yet"),
+        ({"iat": NOW + 60}, "has not come yet"),
+        ({"jti": 5}, "claim jti does not hold"),
+        ({"iss": "https://login.test/"}, "but for a slash at its end"),
+        ({"iss": "https://other.test/"}, r"identities\.yaml$"),
+    ],
+)
+async def test_what_is_wrong_is_said(tokens: Tokens, change: dict[str, Any], said: str) -> None:
+    """So that nobody need guess; and a token of an issuer that is written with a slash more does not leave."""
+    with pytest.raises(Rejected, match=said):
+        await tokens.verify(token := signed(GOOD | change))
+    assert tokens.is_ours(token) is ("other" not in str(change.get("iss")))
+
+
+@pytest.mark.parametrize("claim", ["azp", "client_id"])
+async def test_where_the_audience_is(tmp_path: Path, tokens: Tokens, claim: Any) -> None:
+    """Clerk and Amazon Cognito name the client alone: only where the rules say so, and then it must hold."""
+    said = {name: value for name, value in GOOD.items() if name != "aud"}
+    with pytest.raises(Rejected, match="no claim aud"):
+        await tokens.verify(signed(said | {claim: "mesh"}))
+    tokens.configure([issuer(tmp_path / "keys.json", audience_claim=claim)])
+    assert (await tokens.verify(signed(said | {claim: "mesh"}))).user == "ada"
+    for wrong in (said | {claim: "other"}, said | {claim: 5}, said | {claim: {"mesh": 1}}, said, GOOD):
+        with pytest.raises(Rejected, match=f"claim {claim}"):
+            await tokens.verify(signed(wrong))
 
 
 def test_whose(tokens: Tokens) -> None:

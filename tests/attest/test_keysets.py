@@ -10,7 +10,7 @@ from typing import Any
 import certifi
 import pytest
 from aiohttp import web
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, RSAKey
 
 from attest.clock import Clock
 from e2e.certs import Authority, make_authority
@@ -173,6 +173,73 @@ async def test_what_is_no_key_set(authority: Authority, server: Issuer, status: 
     with pytest.raises(KeysUnavailable, match=why):
         await keysets.get(source)
     assert why in keysets.health()[source]
+    (problem,) = keysets.problems()
+    assert source in problem and why in problem and problem.endswith("calls with its tokens are refused")
+
+
+async def test_read_ahead(authority: Authority, server: Issuer) -> None:
+    """What cannot be read is told before any token comes; a set that was read before serves for a while."""
+    clock = Clock()
+    keysets, source = held(authority, server, clock)
+    server.has(key("a"))
+    keysets.read_ahead()
+    async with asyncio.timeout(10):
+        while keysets.health()[source] != "0 s old":
+            await asyncio.sleep(0.01)
+    assert keysets.problems() == []
+    server.status, clock.now = 500, 3600
+    assert kids(await keysets.get(source, anew=True)) == ["a"]
+    (problem,) = keysets.problems()
+    assert "HTTP 500" in problem and problem.endswith("good for 23.0 h more")
+    server.status, clock.now = 200, 7200
+    await keysets.get(source, anew=True)
+    assert keysets.problems() == [] and server.asked == 3
+
+
+GOOD = key("good").as_dict(private=False)
+RSA = RSAKey.generate_key(2048).as_dict(private=False)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"kty": "EC", "crv": "brainpoolP256r1", "x": "AA", "y": "AA", "kid": "b"},
+        {"kty": "OKP", "crv": "Foo", "x": "AA", "kid": "b"},
+        {**RSA, "kid": 5},
+        {**RSA, "e": "AQ"},
+        {"kty": "RSA"},
+        RSAKey.generate_key(1024, {"kid": "short"}).as_dict(private=False),
+        "text",
+        None,
+    ],
+)
+async def test_one_odd_key(
+    authority: Authority, server: Issuer, caplog: pytest.LogCaptureFixture, odd: dict[str, Any]
+) -> None:
+    """A key that cannot be used is left out, and the log says so, once; the others are good. Alone, health says it."""
+    clock = Clock()
+    keysets, source = held(authority, server, clock)
+    server.text = json.dumps({"keys": [odd, GOOD]})
+    assert kids(await keysets.get(source)) == ["good"]
+    clock.now = AGAIN + 1
+    await keysets.get(source, anew=True)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "1 of the set cannot be used" in line and str(RSA["n"]) not in line and server.asked == 2
+    server.text = json.dumps({"keys": [odd]})
+    keysets.configure({})
+    keysets.configure({source: None})
+    with pytest.raises(KeysUnavailable, match="no key that signs; 1 cannot be used"):
+        await keysets.get(source)
+
+
+@pytest.mark.parametrize(
+    "more", [{"x5c": ["?"], "x5u": "", "issuer": "https://x", "nbf": 1}, {"alg": None, "use": None}, {"d": "AA"}]
+)
+async def test_what_else_a_key_says(authority: Authority, server: Issuer, more: dict[str, Any]) -> None:
+    """Members that are not needed, and those that are null, do not keep a key from being used."""
+    keysets, source = held(authority, server, Clock())
+    server.text = json.dumps({"keys": [{**RSA, "kid": "r", **more}, {"kty": "oct", "k": "AA"}, {**RSA, "use": "enc"}]})
+    assert kids(await keysets.get(source)) == ["r"]
 
 
 async def test_a_server_that_nobody_vouches_for(server: Issuer) -> None:

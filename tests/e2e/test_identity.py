@@ -121,15 +121,17 @@ def _of(kind: Kind) -> str:
 
 
 def test_a_key_in_any_form_stays_here(known: Mesh, red: tuple[str, str], provider: Provider) -> None:
-    """In lower case, in the query, beside another credential: the key is taken out; two keys are none."""
-    for headers in ({"authorization": f"bearer {red[0]}"}, {"api-key": red[0]}, {"x-api-key": red[0]}):
+    """In lower case, in quotes, in the query, beside another credential: the key is taken out; two keys are none."""
+    forms = [f"bearer {red[0]}", f'Bearer "{red[0]}"', f"Bearer\t{red[0]}", httpx.BasicAuth(red[0], "")._auth_header]
+    for headers in ({"x-vendor": red[0]}, {"x-api-key": red[0]}, *({"authorization": form} for form in forms)):
         assert post(known, headers).status_code == 200
+    assert post(known, {"cookie": f"token={red[0]}"}).status_code == 401
     gemini = "https://generativelanguage.googleapis.com/v1beta/models/gemini-2.5-flash:generateContent?key="
     said = {"contents": [{"parts": [{"text": "Say hello"}]}]}
     assert post(known, {}, said, url=gemini + red[0]).status_code == 200
     other, _ = virtual(known, team="other")
     assert post(known, {"authorization": f"Bearer {red[0]}", "x-api-key": other}).status_code == 401
-    assert len(provider.calls) == 4
+    assert len(provider.calls) == 7
     for seen in provider.calls:
         assert b"mk-" not in seen.body + seen.target.encode() + json.dumps(seen.headers).encode()
 

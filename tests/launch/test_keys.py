@@ -28,6 +28,16 @@ def test_create_list_revoke(capsys: pytest.CaptureFixture[str]) -> None:
     assert "revoked" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("given", "told"), [((), True), (("--tier", "gold"), True), (("--team", "red"), False), (("--user", "ada"), False)]
+)
+def test_a_key_that_names_nobody(given: tuple[str, ...], told: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever makes one is told what will not count it; it is made all the same, alone on standard output."""
+    main(["create", *given])
+    said = capsys.readouterr()
+    assert ("names no team and no user" in said.err) is told and len(said.out.split()) == 1
+
+
 @pytest.mark.parametrize("name", ["--team", "--user", "--tier", "--models", "--scopes", "--expires"])
 @pytest.mark.parametrize("value", ["", " ", ",", " , "])
 def test_a_value_that_is_empty(name: str, value: str, folder: Path) -> None:

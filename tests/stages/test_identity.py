@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import itertools
@@ -19,7 +20,7 @@ from mitmesh.exchange import Exchange, Mode, Target
 from mitmesh.kernel import Caller
 from mitmesh.pods import Pod
 from mitmesh.rules import HostRule, Identities, Mesh, NetworkIdentity, Rules, RulesError, load
-from mitmesh.rules.identities import CertificateIdentity, Kubernetes
+from mitmesh.rules.identities import CertificateIdentity, Issuer, Kubernetes
 from mitmesh.stages.identity import Identity, take_claims
 
 NOWHERE = Path("/nowhere")
@@ -116,12 +117,29 @@ async def test_nothing_that_identifies_leaves(client: str) -> None:
         (b" ", False),
         (b"red\x00", False),
         (b"red\x1b[31m", False),
-        (b"r\xc3\xa9d", False),
+        (b"r\xc3\xa9d", True),
+        ("Größe".encode(), True),
+        ("研究 α".encode(), True),
+        ("ö".encode() * 128, True),
+        ("ö".encode() * 129, False),
+        (b"r\xe9d", False),
+        (b"r\xc3", False),
+        ("r\u202ed".encode(), False),
+        ("r\u2066d\u2069".encode(), False),
+        ("r\u200bd".encode(), False),
+        ("r\ufeffd".encode(), False),
+        ("r\u00add".encode(), False),
+        ("r\u00a0d".encode(), False),
+        ("r\u2028d".encode(), False),
+        ("r\u0085d".encode(), False),
+        (b"\xed\xb3\xa9", False),
+        (b" red", False),
+        (b"red\t", False),
         (b"admin, red", False),
     ],
 )
 def test_claims(value: bytes, believed: bool) -> None:
-    """A claim is short printable ASCII; two in one (a repeated header) are none."""
+    """A claim is short printable text in UTF-8; two in one (a repeated header) are none."""
     assert ("team" in take_claims(Headers([(b"X-Mesh-Team", value)]))) is believed
 
 
@@ -226,7 +244,8 @@ def attested_by(*sources: str) -> tuple[Identity, Exchange]:
     stage.tokens = SimpleNamespace(verify=verify, is_ours=lambda _: False)  # type: ignore[assignment]
     found = {MK: "key", PROXY_MK: "proxy"}
     stage.keys = SimpleNamespace(  # type: ignore[assignment]
-        find=lambda text: Key(found[text], found[text], None, None, (), (), 0, None, None, "")
+        find=lambda text: Key(found[text], found[text], None, None, (), (), 0, None, None, ""),
+        has=lambda text: text in found,
     )
     return stage, x
 
@@ -273,6 +292,126 @@ async def test_a_token_in_the_aliass_header(names: tuple[str, ...]) -> None:
     x.headers |= {name: name for name in names}
     await stage.request(x)
     assert seen == [names[0]] and x.identity.team == "jwt" and x.headers == {}
+
+
+@pytest.mark.parametrize("text", ["Bearer a.b.c", "bearer  a.b.c", "a.b.c", '"a.b.c"', " Bearer 'a.b.c' "])
+async def test_how_a_token_is_written(text: str) -> None:
+    """In X-Mesh-Token too people write Bearer before a token, and quotes around it."""
+    stage, x = attested_by()
+    verify, seen = stage.tokens.verify, []
+    stage.tokens.verify = lambda token: (seen.append(token), verify(token))[1]  # type: ignore[method-assign,func-returns-value]
+    x.headers["x-mesh-token"] = text
+    await stage.request(x)
+    assert seen == ["a.b.c"] and x.identity.team == "jwt" and x.headers == {}
+
+
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("what", [MK, "a.b.c"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("authorization", 'Bearer "{}"'),
+        ("authorization", "Bearer '{}'"),
+        ("authorization", "'Bearer {}'"),
+        ("authorization", "Bearer \u201c{}\u201d"),
+        ("authorization", "Bearer\t{}"),
+        ("authorization", "Bearer {}, Bearer sk-own"),
+        ("authorization", "basic:{}:"),
+        ("authorization", "basic:me:{}"),
+        ("authorization", "basic:me:{}\n"),
+        ("x-api-key", '"{}"'),
+        ("ocp-apim-subscription-key", "{}"),
+        ("path", "/v1?key=%22{}%22&alt=sse"),
+    ],
+)
+async def test_how_a_credential_is_written(name: str, form: str, what: str) -> None:
+    """In quotes, after a tab, as Basic, in another vendor's header: the caller is known by it; it does not leave."""
+    stage, x = attested_by()
+    stage.tokens.is_ours = lambda text: text == "a.b.c"  # type: ignore[method-assign]
+    if name == "path":
+        x.path = form.format(what)
+    else:
+        said = form.format(what)
+        x.headers |= {name: basic(said.removeprefix("basic:")) if said.startswith("basic:") else said}
+    await stage.request(x)
+    assert x.identity.team == ("key" if what is MK else "jwt") and x.wants_key and not x.refusal
+    assert x.headers == {} and x.path == ("/v1?alt=sse" if name == "path" else "/")
+
+
+@pytest.mark.parametrize("value", [MK, f"Token {MK}", f'"{MK}"', basic(f"{MK}:"), f"Basic\t{basic(MK)[6:].strip('=')}"])
+@pytest.mark.parametrize("name", ["x-vendor-key", "x-forwarded-authorization", "apikey"])
+async def test_a_key_in_any_header(name: str, value: str) -> None:
+    """A virtual key that stands by itself in a header that nobody has heard of is taken all the same."""
+    stage, x = attested_by()
+    x.headers |= {name: value, "authorization": "Bearer sk-own"}
+    await stage.request(x)
+    assert x.identity.key == "key" and x.headers == {"authorization": "Bearer sk-own"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place"),
+    [
+        ("cookie", f"a=b; token={MK}; c=d", "the header cookie"),
+        ("authorization", f"Bearer:{MK}", "the header authorization"),
+        ("user-agent", f"bot/1.0 (key={MK})", "the header user-agent"),
+        ("cookie", f"token=%22{MK}%22", "the header cookie"),
+        ("x-vendor", basic(f"a:b:{MK}"), "the header x-vendor"),
+        ("path", f"/v1/{MK}/chat", "the URL"),
+        ("path", f"/v1?q=a+{MK}", "the URL"),
+        ("path", f"/v1?q=a%2520{MK}x", "the URL"),
+    ],
+)
+async def test_a_key_that_is_part_of_something(name: str, value: str, place: str) -> None:
+    """It is not taken, and not sent either: the reason says where it is, and not what."""
+    stage, x = attested_by()
+    if name == "path":
+        x.path = value
+    else:
+        x.headers[name], x.user_agent = value, value
+    await stage.request(x)
+    assert (
+        not x.user_agent
+        and x.refusal
+        and x.refusal.status == 401
+        and place in x.refusal.reason
+        and MK not in x.refusal.reason
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cookie", "a=mk-short; b=c"),
+        ("user-agent", "mk-agent/1.0 basic"),
+        ("x-build", "mk-" + "b" * 44),
+        ("authorization", "Bearer eyJmk-" + "c" * 60),
+        ("authorization", basic("me:secret")),
+        ("x-level", "basic"),
+        ("x-level", "basic !"),
+    ],
+)
+async def test_what_is_no_key(name: str, value: str) -> None:
+    """Headers that only look a little like one pass as they came."""
+    stage, x = attested_by()
+    x.headers[name] = value
+    await stage.request(x)
+    assert not x.refusal and x.headers == {name: value} and x.identity.key is None
+
+
+@pytest.mark.parametrize(("header", "team"), [("x-mesh-token", "key"), ("proxy", "proxy")])
+async def test_a_key_in_a_tokens_place(header: str, team: str) -> None:
+    """A virtual key as Bearer, where a token could be: the key is meant. The caller's own credential stays."""
+    stage, x = attested_by()
+    x.headers |= {"authorization": "Bearer sk-own"}
+    if header == "proxy":
+        x.proxy_credential = f"Bearer {PROXY_MK}"
+    else:
+        x.headers[header] = f"Bearer {MK}"
+    await stage.request(x)
+    assert x.identity.team == team and x.headers == {"authorization": "Bearer sk-own"} and not x.wants_key
 
 
 async def test_two_tokens_of_ours() -> None:
@@ -323,3 +462,63 @@ async def test_who_is_not_known(rules: dict[str, Any], team: str | None, status:
         wanted = status if mode is Mode.ENFORCE else None
         assert (x.refusal.status if x.refusal else None) == wanted
         assert bool(x.verdicts) is (status is not None)
+
+
+@pytest.mark.parametrize("unknown_team", [None, "guests"])
+@pytest.mark.parametrize(
+    ("source", "known"),
+    [
+        ("kubernetes", True),
+        ("certificate", True),
+        ("jwt", True),
+        ("key", True),
+        ("proxy", True),
+        ("kernel", True),
+        ("kernel process", False),
+        ("network", False),
+        ("header", False),
+    ],
+)
+async def test_who_is_known_without_a_team(source: str, known: bool, unknown_team: str | None) -> None:
+    """Whoever shows what holds, or runs in a namespace that the kernel or the cluster knows, is no stranger, though
+    neither team nor user is said. The default team is for them too."""
+    stage, x = attested_by(source)
+    pod = PodInfo("ns", "web", "u", "sa", "Deployment/web", {}, None)
+    if source == "kubernetes":
+        stage.pods = SimpleNamespace(find=lambda _: pod)  # type: ignore[assignment]
+    stage._certificates = SimpleNamespace(find=lambda *_: CertificateIdentity(name="*"))  # type: ignore[assignment]
+
+    async def verify(_: str) -> Claimed:
+        return Claimed(None, None, None, (), 0)
+
+    stage.tokens.verify = verify  # type: ignore[method-assign]
+    stage.keys.find = lambda _: Key("k", None, None, None, (), (), 0, None, None, "")  # type: ignore[method-assign]
+    if source == "kernel":
+        x.caller = caller(owner=Owner("/k", None, "c" * 64, "u1"), pod=Pod("prod", "web", "sa"))
+    elif source == "kernel process":
+        x.caller = caller()
+    said: dict[str, Any] = {"unknown_team": unknown_team} if unknown_team else {"unknown": "refuse"}
+    if source == "network":
+        said["networks"] = [NetworkIdentity(network="10.0.0.0/8", namespace="prod")]
+    x.rules, x.headers = Rules(identities=Identities(**said)), {n: v for n, v in x.headers.items() if v != "header"}
+    await stage.request(x)
+    assert bool(x.refusal) is not (known or unknown_team is not None) and x.identity.team == unknown_team
+
+
+async def test_an_issuer_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """/health warns of it, from the start and after a change of the rules: with the source, and what is wrong."""
+
+    def rules(name: str) -> Rules:
+        issuer = Issuer(id=name, issuer=name, audience=["mesh"], keys=f"file:{tmp_path / name}")
+        return Rules(identities=Identities(issuers=[issuer]))
+
+    stage = Identity(tmp_path)
+    stage.configure(rules("first.json"))
+    await stage.start()
+    for name in ("first.json", "second.json"):
+        stage.configure(rules(name))
+        async with asyncio.timeout(10):
+            while "warning" not in stage.health():
+                await asyncio.sleep(0.01)
+        assert f"{name} cannot be read: No such file" in stage.health()["warning"]
+    await stage.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import re
 import secrets
 import time
 import warnings
@@ -18,11 +19,11 @@ from joserfc import jwt
 from joserfc.errors import (
     ExpiredTokenError,
     InvalidClaimError,
-    InvalidKeyIdError,
     JoseError,
     MissingClaimError,
 )
 from joserfc.jwk import Key, KeySet
+from joserfc.jws import JWSRegistry
 
 from mitmesh.attest import Rejected
 from mitmesh.attest.keysets import KeySets
@@ -36,8 +37,16 @@ LONGEST = 16 * 1024
 REMEMBERED = 4096
 """Tokens that were verified before: an agent sends the same one with every call."""
 MOST_TRIED = 8
-"""Keys that are tried for a token that names none."""
+"""Keys that are tried for a token: of those with the name it says, or of all if it says none."""
 _KINDS = {"RS256": "RSA", "ES256": "EC", "EdDSA": "OKP", "Ed25519": "OKP"}
+_ALGORITHM = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,11}")
+"""One that may be named in an answer."""
+_WHY = {
+    "aud": "audience (aud) is none of those that the rules name",
+    "nbf": "time has not come yet (nbf), by the clock here",
+    "iat": "time of issue (iat) has not come yet, by the clock here",
+}
+"""What is wrong with a claim, in other words than that it does not hold."""
 _WORD = 128
 
 log = logging.getLogger(__name__)
@@ -60,6 +69,8 @@ class Tokens:
     def __init__(self, keysets: KeySets, clock: Callable[[], float] = time.time) -> None:
         self._keysets, self._clock = keysets, clock
         self._issuers: dict[str, Issuer] = {}
+        self._names: frozenset[str] = frozenset()
+        """The issuers, without a slash at the end: people leave it out, and such a token is ours all the same."""
         self._secret = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[KeySet, Claimed]] = OrderedDict()
         """Tokens that held, and the keys by which: with others they are verified anew, for one may be withdrawn."""
@@ -67,6 +78,7 @@ class Tokens:
     def configure(self, issuers: list[Issuer]) -> None:
         """Believe these issuers from now on."""
         self._issuers = {issuer.issuer: issuer for issuer in issuers}
+        self._names = frozenset(name.rstrip("/") for name in self._issuers)
         self._known.clear()
         self._keysets.configure({issuer.keys: issuer.ca for issuer in issuers})
 
@@ -76,7 +88,7 @@ class Tokens:
         if not self._issuers or token.count(".") != 2:
             return False
         claims = claims_of(token)
-        if claims is not None and str(claims.get("iss")) in self._issuers:
+        if claims is not None and str(claims.get("iss")).rstrip("/") in self._names:
             return True
         return (claims is None or len(token) > LONGEST) and header_of(token) is not None
 
@@ -90,7 +102,8 @@ class Tokens:
             raise Rejected("the token cannot be read")
         issuer = self._issuers.get(str(said.get("iss")))
         if issuer is None:
-            raise Rejected("its issuer is not one of rules/identities.yaml")
+            but = ", but for a slash at its end" if str(said.get("iss")).rstrip("/") in self._names else ""
+            raise Rejected(f"its issuer is not one of rules/identities.yaml{but}")
         keys = await self._keysets.get(issuer.keys)
         name = blake2b(token.encode("utf-8", "surrogatepass"), key=self._secret, digest_size=16).digest()
         known = self._known.get(name)
@@ -107,20 +120,23 @@ class Tokens:
 
     async def _decoded(self, token: str, issuer: Issuer, keys: KeySet) -> tuple[KeySet, dict[str, Any]]:
         """What a token says whose signature holds, and by which keys: if by none that we know, they may be new."""
+        header = _header(token, issuer)
         try:
-            return keys, _decode(token, keys, issuer)
+            return keys, _decode(token, header, keys)
         except Rejected:
             newer = await self._keysets.get(issuer.keys, anew=True)
             if newer is keys:
                 raise
-            return newer, _decode(token, newer, issuer)
+            return newer, _decode(token, header, newer)
 
     def _held(self, claims: dict[str, Any], issuer: Issuer) -> Claimed:
         now = int(self._clock())
-        registry = jwt.JWTClaimsRegistry(
-            now=now, leeway=issuer.leeway, iss={"essential": True, "value": issuer.issuer},
-            aud={"essential": True, "values": issuer.audience}, exp={"essential": True},
-        )  # fmt: skip
+        wanted: dict[str, jwt.ClaimsOption] = {
+            "iss": {"essential": True, "value": issuer.issuer},
+            issuer.audience_claim: {"essential": True, "values": issuer.audience},
+            "exp": {"essential": True},
+        }
+        registry = jwt.JWTClaimsRegistry(now=now, leeway=issuer.leeway, **wanted)
         try:
             registry.validate(claims)
         except ExpiredTokenError:
@@ -128,36 +144,57 @@ class Tokens:
         except MissingClaimError as error:
             raise Rejected(f"the token has no claim {_word(error.claim)}") from None
         except InvalidClaimError as error:
-            raise Rejected(f"the token's claim {_word(error.claim)} does not hold") from None
+            why = _WHY.get(error.claim, f"claim {_word(error.claim)} does not hold")
+            raise Rejected(f"the token's {why}") from None
         except JoseError:
             raise Rejected("the token's claims do not hold") from None
         return _claimed(claims, issuer)
 
 
-def _decode(token: str, keys: KeySet, issuer: Issuer) -> dict[str, Any]:
-    algorithms = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
-    try:
-        for key in _unnamed(token, keys):
-            try:
-                return dict(jwt.decode(token, key, algorithms=algorithms).claims)
-            except (JoseError, ValueError):
-                continue
-        return dict(jwt.decode(token, keys, algorithms=algorithms).claims)
-    except InvalidKeyIdError:
-        named = "kid" in (header_of(token) or {})
-        said = "names a key that its issuer does not have" if named else "names no key, and is signed by none that fits"
-        raise Rejected(f"the token {said}") from None
-    except (JoseError, ValueError, TypeError, RecursionError):
-        raise Rejected("the token's signature does not hold") from None
+class _Registry(JWSRegistry):
+    """Takes one algorithm. Header members that nobody knows are ignored (RFC 7515, section 4); what they and a chain of
+    certificates (`x5c`) take is bounded by LONGEST alone."""
+
+    max_header_length = max_signature_length = LONGEST
+
+    def __init__(self, algorithm: str) -> None:
+        super().__init__(algorithms=[algorithm], strict_check_header=False)
 
 
-def _unnamed(token: str, keys: KeySet) -> list[Key]:
-    """The keys to try for a token that names none: those that are for its algorithm."""
-    header = header_of(token) or {}
-    kind = _KINDS.get(header.get("alg", ""))
-    if "kid" in header or len(keys.keys) < 2:
-        return []
-    return [key for key in keys.keys if key.key_type == kind and key.alg in (None, header["alg"])][:MOST_TRIED]
+def _header(token: str, issuer: Issuer) -> dict[str, Any]:
+    """The header of a token, of which its signature must hold yet. Raises Rejected where it is none to go by."""
+    header = header_of(token)
+    if header is None:
+        raise Rejected("the token's header cannot be read, or names no algorithm")
+    algorithm = header["alg"]
+    allowed = [*issuer.algorithms, *(["Ed25519"] if "EdDSA" in issuer.algorithms else [])]  # RFC 9864's name
+    if algorithm not in allowed:
+        named = f" ({algorithm})" if _ALGORITHM.fullmatch(algorithm) else ""
+        raise Rejected(f"the token's algorithm{named} is not one that the rules allow")
+    if "crit" in header or header.get("b64", True) is not True:
+        raise Rejected("the token's header demands (crit, b64) what is not understood here")
+    return header
+
+
+def _decode(token: str, header: dict[str, Any], keys: KeySet) -> dict[str, Any]:
+    named = [key for key in keys.keys if key.kid == header["kid"]] if "kid" in header else keys.keys
+    if not named:
+        raise Rejected("the token names a key that its issuer does not have")
+    registry = _Registry(header["alg"])
+    for key in _fitting(header["alg"], named):
+        try:
+            return dict(jwt.decode(token, key, registry=registry).claims)
+        except (JoseError, ValueError, TypeError, RecursionError):
+            continue
+    if "kid" not in header:
+        raise Rejected("the token names no key, and is signed by none that fits")
+    raise Rejected("the token's signature does not hold")
+
+
+def _fitting(algorithm: str, keys: list[Key]) -> list[Key]:
+    """Those that are for this algorithm."""
+    kind = _KINDS[algorithm]
+    return [key for key in keys if key.key_type == kind and key.alg in (None, algorithm)][:MOST_TRIED]
 
 
 def claims_of(token: str) -> dict[str, Any] | None:
@@ -193,14 +230,18 @@ def _claimed(claims: dict[str, Any], issuer: Issuer) -> Claimed:
 
 
 def _at(claims: Any, path: str | None) -> Any:
-    """The claim of that name, else the one that its dots lead to."""
-    if path is None or path in claims:
-        return claims.get(path) if path else None
-    for step in path.split("."):
-        if not isinstance(claims, dict):
-            return None
-        claims = claims.get(step)
-    return claims
+    """The claim of that name, else the one that its dots lead to. A name may have dots itself (a URL, kubernetes.io):
+    the longest one that is there is meant."""
+    if path is None or not isinstance(claims, dict):
+        return None
+    if path in claims:
+        return claims[path]
+    steps = path.split(".")
+    for count in range(len(steps) - 1, 0, -1):
+        found = _at(claims.get(".".join(steps[:count])), ".".join(steps[count:]))
+        if found is not None:
+            return found
+    return None
 
 
 def _word(value: Any) -> str | None:

@@ -134,6 +134,10 @@ class KeyRing:
             raise Rejected("the virtual key has expired")
         return key
 
+    def has(self, text: str) -> bool:
+        """Is it a key of the file, whether it holds or not?"""
+        return bool(self._keys) and hash_of(self._hasher, text) in self._keys
+
     def __len__(self) -> int:
         return len(self._keys)
 

@@ -7,6 +7,7 @@ import json
 import logging
 import ssl
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,10 @@ from typing import Any
 import aiohttp
 import certifi
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import JWKRegistry, Key, KeySet, RSAKey
+
+# joserfc warns of short RSA keys by itself; they are left out, and the log says so.
+warnings.filterwarnings("ignore", message="Key size should be >= 2048", module="joserfc")
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +35,12 @@ LOOK = 1.0
 """Seconds between two looks at whether a file has changed."""
 STALE = 24 * 3600.0
 """Keys older than that, which could not be read again since, are no longer good."""
+SHORTEST_RSA = 2048
+"""Bits of an RSA key (RFC 7518, section 3.3)."""
 _KINDS = ("RSA", "EC", "OKP")
+_MEMBERS = ("kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y")
+"""What is looked at in a key. An issuer may say more of it, right or wrong, and null for what it does not say."""
+_UNUSABLE = f"cannot be used: not readable, or RSA of less than {SHORTEST_RSA} bits"
 
 
 class KeysUnavailable(Exception):
@@ -48,6 +57,8 @@ class _Held:
     looked: float = float("-inf")
     stamp: tuple[int, ...] = ()
     """Of a file, when it was changed; a set that was put in its place is another."""
+    left_out: int = 0
+    """Keys of the set that cannot be used."""
     problem: str = ""
     task: asyncio.Task[None] | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -70,6 +81,12 @@ class KeySets:
             self._held[source] = held = held if held and held.ca == ca else _Held(ca)
             if held.problem:
                 held.tried = float("-inf")
+
+    def read_ahead(self) -> None:
+        """Read in the background what was not read yet: what is wrong shows before the first token comes."""
+        for source, held in self._held.items():
+            if held.keys is None and (held.task is None or held.task.done()):
+                held.task = asyncio.create_task(self._renew(source, held), name="issuer's keys")
 
     async def get(self, source: str, *, anew: bool = False) -> KeySet:
         """The keys: another object whenever they were read again. `anew`: one was missing, so read them before, if that
@@ -116,6 +133,20 @@ class KeySets:
             for source, held in self._held.items()
         }
 
+    def problems(self) -> list[str]:
+        """Of each source that cannot be read what is wrong, and what becomes of tokens meanwhile."""
+        return [
+            f"keys of {source} {held.problem}; {self._meanwhile(held)}"
+            for source, held in self._held.items()
+            if held.problem
+        ]
+
+    def _meanwhile(self, held: _Held) -> str:
+        left = STALE - (self._clock() - held.read)
+        if held.keys is None or left <= 0:
+            return "calls with its tokens are refused"
+        return f"those that were read before are good for {left / 3600:.1f} h more"
+
     async def _read(self, source: str, held: _Held) -> None:
         try:
             if source.startswith("file:"):
@@ -123,7 +154,11 @@ class KeySets:
                 raw = await asyncio.to_thread(_path(source).read_bytes)
             else:
                 raw = await self._fetched(source, held.ca or self._trust)
-            held.keys, held.read, held.problem = _parsed(raw), self._clock(), ""
+            before = held.left_out
+            held.keys, held.left_out = _parsed(raw)
+            held.read, held.problem = self._clock(), ""
+            if held.left_out not in (0, before):  # it is read every few minutes
+                log.warning("identity: keys of %s: %s of the set %s", source, held.left_out, _UNUSABLE)
         except (OSError, ValueError, aiohttp.ClientError, TimeoutError) as error:
             held.problem = f"cannot be read: {_said(error)}"
             log.error("identity: keys of %s: %s", source, held.problem)
@@ -162,18 +197,36 @@ def _stamp(source: str) -> tuple[int, ...]:
     return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _parsed(raw: bytes) -> KeySet:
-    """The public keys that sign; others in the set (shared secrets, keys for encryption) are left out."""
+def _parsed(raw: bytes) -> tuple[KeySet, int]:
+    """The public keys that sign, and how many of those that say so were left out for they cannot be used: one that
+    nobody understands is no reason to do without the others (RFC 7517, section 5). Shared secrets and keys for
+    encryption do not count. Raises ValueError where no key is left."""
     if len(raw) > LARGEST:
         raise ValueError(f"more than {LARGEST} bytes")
     try:
-        found = json.loads(raw)["keys"]
-        kept = [key for key in found if key.get("kty") in _KINDS and key.get("use", "sig") == "sig"]
-        if not kept:
-            raise ValueError("no key that signs")
-        return KeySet.import_key_set({"keys": kept})
-    except (KeyError, TypeError, AttributeError, JoseError):
+        found = list(json.loads(raw)["keys"])
+    except (KeyError, TypeError, RecursionError):
         raise ValueError("no key set (JWKS)") from None
+    signing = [each for each in found if not isinstance(each, dict) or _may_sign(each)]
+    kept = [key for each in signing if (key := _key(each))]
+    left_out = len(signing) - len(kept)
+    if not kept:
+        raise ValueError("no key that signs" + (f"; {left_out} {_UNUSABLE}" if left_out else ""))
+    return KeySet(kept), left_out
+
+
+def _may_sign(said: dict[str, Any]) -> bool:
+    return said.get("kty") in _KINDS and said.get("use") in ("sig", None)
+
+
+def _key(said: Any) -> Key | None:
+    """The public key that this is (JWK); None where it cannot be read, or is too short to be believed."""
+    try:
+        key = JWKRegistry.import_key({name: said[name] for name in _MEMBERS if said.get(name) is not None})
+        short = isinstance(key, RSAKey) and key.public_key.key_size < SHORTEST_RSA
+    except (JoseError, ValueError, TypeError, AttributeError, LookupError, OverflowError):
+        return None
+    return None if short else key
 
 
 def _said(error: Exception) -> str:

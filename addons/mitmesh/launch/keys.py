@@ -60,6 +60,8 @@ def _create(file: KeyFile, options: argparse.Namespace) -> None:
         sys.exit(f"mitmesh: --{odd[0]} may have printable characters only")
     key, text = file.create(scopes=scopes, models=models, expires=expires, **what)
     sys.stderr.write(f"{key.id} for {_whose(key)}; the key is shown this once:\n")
+    if not (key.team or key.user):
+        sys.stderr.write("it names no team and no user: limits and rules that go by these do not count its calls\n")
     sys.stdout.write(text + "\n")
 
 

@@ -31,7 +31,8 @@ type ClaimPath = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Claims(_Model):
-    """Which claims of a token say what; a dot leads into an object (`realm_access.roles`)."""
+    """Which claims of a token say what; a dot leads into an object (`realm_access.roles`,
+    `kubernetes.io.namespace`: the longest name that is there is meant)."""
 
     team: ClaimPath | None = Field(default="team", description="Claim with the team.")
     user: ClaimPath | None = Field(default="sub", description="Claim with the user.")
@@ -44,10 +45,17 @@ class Issuer(_Model):
 
     id: Word = Field(description="Name of this rule, unique.")
     issuer: Annotated[str, Field(min_length=1, max_length=500)] = Field(description="The claim `iss`, exactly.")
-    audience: list[Word] = Field(min_length=1, description="One of these must be in the claim `aud`.")
+    audience: list[Word] = Field(
+        min_length=1, description="One of these must be in the claim `aud`, or in `audience_claim`."
+    )
+    audience_claim: Literal["aud", "azp", "client_id"] = Field(
+        default="aud",
+        description="Where tokens say for whom they are. Some issuers leave `aud` out, and name a client alone: Clerk "
+        "in `azp`, Amazon Cognito's access tokens in `client_id`.",
+    )
     keys: KeySetSource = Field(
         description="Its public keys (JWKS): https://..., or file:PATH. Read again when a token names a key that is "
-        "not there (at most every 30 s), and every hour."
+        "not there (at most every 30 s), and every ten minutes."
     )
     ca: Annotated[str, Field(min_length=1)] | None = Field(
         default=None,
@@ -135,9 +143,15 @@ class Identities(_Model):
         "as the password, or a token as Bearer.",
     )
     unknown: Literal["allow", "refuse"] = Field(
-        default="allow", description="What becomes of calls of which neither team nor user is known."
+        default="allow",
+        description="What becomes of calls of which neither team nor user is known. Who shows a key, a token or a "
+        "certificate that holds, or runs where the kernel or the cluster knows the namespace or the service account, "
+        "is known.",
     )
-    unknown_team: Word | None = Field(default=None, description="The team of such callers, if they are allowed.")
+    unknown_team: Word | None = Field(
+        default=None,
+        description="The team of all callers of whom neither is known; only with `unknown: allow`.",
+    )
     models: list[ModelRule] = Field(default_factory=list, description="Which models a team may use.")
 
     def meaningless(self) -> Iterator[tuple[tuple[str | int, ...], str]]:

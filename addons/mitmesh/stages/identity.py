@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ from mitmesh.attest import Rejected
 from mitmesh.attest.allowed import in_scope, may_use, rule_for, runs_a_model
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
-from mitmesh.attest.keys import PREFIX, Key, KeyRing
+from mitmesh.attest.keys import Key, KeyRing
 from mitmesh.attest.keysets import KeySets, trusting
 from mitmesh.attest.kubernetes import PodWatch
-from mitmesh.attest.shown import bearer, password, take_claims, take_shown
+from mitmesh.attest.shown import bare, is_key, shown_to_proxy, still_there, take_claims, take_keys, take_shown
 from mitmesh.exchange import Mode
 from mitmesh.identities import networks
 from mitmesh.kernel import user_name
@@ -26,6 +26,7 @@ from mitmesh.useragent import tool_of
 
 if TYPE_CHECKING:
     from mitmesh.exchange import Exchange
+    from mitmesh.exchange import Identity as Who
     from mitmesh.kernel import Caller
     from mitmesh.rules import Rules
     from mitmesh.rules.identities import Kubernetes
@@ -34,6 +35,11 @@ MOST_USERS = 1024
 """Names of users that are remembered."""
 TOKENS = ("x-mesh-token", "x-agentmesh-token")
 """A header for a token of the company's, where Authorization is the provider's; the first before its alias."""
+
+PROOFS = frozenset({"certificate", "jwt", "key", "proxy"})
+"""Sources that speak only where a credential held: whoever shows one is known, though it may name nobody."""
+PLACES = frozenset({"kernel", "kubernetes"})
+"""Sources that know a caller by its namespace or its service account."""
 
 
 class Identity(Stage):
@@ -66,6 +72,8 @@ class Identity(Stage):
             except (OSError, ValueError) as error:
                 raise RulesError(f"{rules.where('identities', 'issuers', index, 'ca')}: {_unusable(error)}") from None
         self.tokens.configure(who.issuers)
+        if self._changing is not None:  # it was started
+            self.keysets.read_ahead()
         if who.kubernetes != self._cluster and self._changing is not None:
             self._changing = asyncio.get_running_loop().create_task(self._watch(who.kubernetes, self._changing))
         self._cluster = who.kubernetes
@@ -73,6 +81,7 @@ class Identity(Stage):
     async def start(self) -> None:
         """Read the virtual keys, begin to watch pods. Raises AuditError where the folder's key is damaged."""
         await self.keys.start()
+        self.keysets.read_ahead()
         self._changing = asyncio.get_running_loop().create_task(self._watch(self._cluster, None))
         await self._changing
 
@@ -132,12 +141,20 @@ class Identity(Stage):
             named = self._certificates.find(x.certificates, time.time())
             if named:
                 who.attest("certificate", **named.model_dump(exclude={"name"}))
-        instead = self._instead_of_key(x, self.tokens.is_ours, "tokens")
+        token = bare(token) if token else None
+        x.path, shown = take_shown(x.headers, x.path, self.tokens.is_ours)
+        instead = self._instead_of_key(x, shown, "tokens")
+        if x.user_agent and still_there({"": x.user_agent}, "", self.keys.has):
+            x.user_agent = None  # for the audit keeps it
+        x.path, shown = take_keys(x.headers, x.path)
         for each in filter(None, (token, instead)):
-            await self._token(x, each, "jwt")
-        keys = []
-        if text := self._instead_of_key(x, _is_key, "virtual keys"):
-            keys.append(self._key(x, text, "key"))
+            if not is_key(each):
+                await self._token(x, each, "jwt")
+        texts = [token if token and is_key(token) else None, self._instead_of_key(x, shown, "virtual keys")]
+        keys = [self._key(x, text, "key") for text in texts if text]
+        x.headers.pop("proxy-authorization", None)
+        if place := still_there(x.headers, x.path, self.keys.has):
+            raise Rejected(f"{place} has a virtual key in a form that is not read; send it as Authorization: Bearer")
         if key := await self._proxy(x):
             keys.append(key)
         return keys
@@ -152,10 +169,9 @@ class Identity(Stage):
         x.identity.attest(source, key=key.id, team=key.team, user=key.user, tier=key.tier)
         return key
 
-    def _instead_of_key(self, x: Exchange, ours: Callable[[str], bool], what: str) -> str | None:
-        """A credential of ours in the place of a provider's key, taken out: the route puts the provider's own there.
+    def _instead_of_key(self, x: Exchange, shown: list[str], what: str) -> str | None:
+        """The credential of ours that was taken from a provider's key's place: the route puts the provider's own there.
         Whatever looks like one is one, so that none leaves for a provider."""
-        x.path, shown = take_shown(x.headers, x.path, ours)
         if len(set(shown)) > 1:
             raise Rejected(f"it has two {what}")
         if not shown:
@@ -165,13 +181,12 @@ class Identity(Stage):
 
     async def _proxy(self, x: Exchange) -> Key | None:
         """What the client told the proxy of itself, for this call or for its connection; the virtual key, if that."""
-        x.headers.pop("proxy-authorization", None)
         shown = x.proxy_credential
         required = x.rules.identities.proxy_credentials == "required" and x.via == "forward"
-        secret, token = (password(shown), bearer(shown)) if shown else (None, None)
+        secret, token = shown_to_proxy(shown) if shown else (None, None)
         if token:
             await self._token(x, token, "proxy")
-        elif secret and _is_key(secret):
+        elif secret and is_key(secret):
             return self._key(x, secret, "proxy")
         elif required:  # of a connection from before they were, too
             raise Rejected("Proxy-Authorization must be a virtual key as the password, or a token as Bearer")
@@ -183,11 +198,11 @@ class Identity(Stage):
         if header is None:
             wanted = "this proxy wants credentials: a virtual key as the password, or a token as Bearer"
             return wanted if required else None
-        secret, token = password(header), bearer(header)
+        secret, token = shown_to_proxy(header)
         try:
             if token:
                 await self.tokens.verify(token)
-            elif secret and _is_key(secret):
+            elif secret and is_key(secret):
                 self.keys.find(secret)
             elif required:
                 return "these are no credentials of mitmesh's: a virtual key as the password, or a token as Bearer"
@@ -199,7 +214,7 @@ class Identity(Stage):
         """May they, at all, ask for this?"""
         who, rules = x.identity, x.rules.identities
         if not (who.team or who.user):
-            if rules.unknown == "refuse":
+            if rules.unknown == "refuse" and not _is_known(who):
                 said = "This caller is not known, and the rules serve only those who are; see rules/identities.yaml."
                 x.refuse(self.name, "unknown", said, status=401, type="unknown_caller")
             who.attest("default", team=rules.unknown_team)
@@ -239,16 +254,18 @@ class Identity(Stage):
         said: dict[str, Any] = {"keys": len(self.keys), "issuers": self.keysets.health()}
         if self.pods:
             said["kubernetes"] = self.pods.health()
-        if self.keys.problem:
-            said["warning"] = self.keys.problem
+        if warnings := [*filter(None, [self.keys.problem]), *self.keysets.problems()]:
+            said["warning"] = "; ".join(warnings)
         return said
+
+
+def _is_known(who: Who) -> bool:
+    """Did the caller prove who it is, or did the kernel or the cluster say where it runs? With a team or without."""
+    places = (who.sources.get("namespace"), who.sources.get("service_account"))
+    return not PROOFS.isdisjoint(who.heard) or not PLACES.isdisjoint(places)
 
 
 def _unusable(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
         return "the file has no certificate (PEM)"
     return f"the file cannot be read: {error.strerror}"
-
-
-def _is_key(text: str) -> bool:
-    return text.startswith(PREFIX)
