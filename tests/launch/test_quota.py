@@ -28,13 +28,13 @@ LIMITS = Quotas(
 )
 
 
-def told(folder: Path, *words: str) -> str:
+def told(folder: Path, *words: str, rules: Quotas = LIMITS) -> str:
     """What the command says."""
 
     async def run() -> str:
         ledger = SqliteLedger(folder, lambda: NOON)
         try:
-            return await quota.run(quota.parser().parse_args(words), LIMITS, ledger, NOON)
+            return await quota.run(quota.parser().parse_args(words), rules, ledger, NOON)
         finally:
             await ledger.close()
 
@@ -83,7 +83,12 @@ def test_grants_and_revokes(used: Path) -> None:
     shown = told(used)
     assert "$12.50 + $1.50 granted" in shown
     assert f"grant {name}: $1.50 more of usd for each until 2027-01-15 10:00 UTC" in shown
-    assert "a launch?[2J" in shown
+    assert "a launch?[2J" in shown and "without effect" not in shown
+    for other in (LIMITS.limits[0], Limit(id="usd", unit="tokens", limit="5", per="day")):
+        rules = Quotas(limits=[other])  # it left the rules, or counts something else now
+        shown = told(used, rules=rules)
+        assert "$1.50 more of usd for each" in shown and "no limit usd in dollars" in shown
+        assert all(row["granted"] == 0 for row in json.loads(told(used, "--json", rules=rules))["limits"])
     doc = json.loads(told(used, "--json"))
     assert [row["left"] for row in doc["limits"] if row["limit"] == "usd"] == [9_999_990]
     assert told(used, "revoke", name) == "revoked"

@@ -144,10 +144,11 @@ async def test_what_is_long_over_is_forgotten(ledger: Ledger, clock: Clock) -> N
     assert await stands(ledger) == (0, 0)
 
 
+@pytest.mark.parametrize("unit", [KEY.unit, ""])
 @pytest.mark.parametrize("subject", [KEY.subject, ALL])
-async def test_grants(ledger: Ledger, clock: Clock, subject: str) -> None:
+async def test_grants(ledger: Ledger, clock: Clock, subject: str, unit: str) -> None:
     """More until it expires, for one subject or for each; revoked it ends at once."""
-    grant = Grant("g1", KEY.limit, subject, 10**12, NOON + 3600, "a launch", "ann")
+    grant = Grant("g1", KEY.limit, subject, 10**12, NOON + 3600, "a launch", "ann", unit)
     await ledger.grant(grant)
     assert await ledger.grants() == [grant]
     large = [want(100, 500)]
@@ -162,9 +163,10 @@ async def test_grants(ledger: Ledger, clock: Clock, subject: str) -> None:
 
 
 async def test_a_grant_is_for_its_limit_and_subject_alone(ledger: Ledger) -> None:
-    """Another team, or another limit, has nothing of it."""
+    """Another team, another limit, or the same one in another unit, has nothing of it."""
     await ledger.grant(Grant("g1", KEY.limit, "team=blue", 1000, NOON + 3600, "", "ann"))
     await ledger.grant(Grant("g2", "other", ALL, 1000, NOON + 3600, "", "ann"))
+    await ledger.grant(Grant("g3", KEY.limit, ALL, 1000, NOON + 3600, "", "ann", "dollars"))
     assert (await ledger.reserve("a", [want(10, 11)], LEASE))[0].over
 
 

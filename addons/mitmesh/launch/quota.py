@@ -66,9 +66,8 @@ def granted(options: argparse.Namespace, rules: Quotas, now: float) -> Grant:
     if not options.reason.strip():
         raise LaunchError("--reason must say why")
     subject = ALL if options.subject in (None, ALL) else _subject(limit, options.subject)
-    return Grant(
-        secrets.token_hex(4), limit.id, subject, more, int(now) + seconds, options.reason[:500], getpass.getuser()
-    )
+    until, by = int(now) + seconds, getpass.getuser()
+    return Grant(secrets.token_hex(4), limit.id, subject, more, until, options.reason[:500], by, limit.unit)
 
 
 def _subject(limit: Limit, asked: str) -> str:
@@ -141,13 +140,17 @@ async def run(options: argparse.Namespace, rules: Quotas, ledger: Ledger, now: f
     if not rules.limits:
         return "there are no limits; set some in rules/local/quotas.yaml (docs/quotas.md)"
     units = {limit.id: limit.unit for limit in rules.limits}
-    return "\n".join([table(found), *(_said(grant, units.get(grant.limit, "")) for grant in grants)])
+    return "\n".join([table(found), *(_said(grant, units.get(grant.limit)) for grant in grants)])
 
 
-def _said(grant: Grant, unit: str) -> str:
+def _said(grant: Grant, counted: str | None) -> str:
+    """A grant, where the rules have its limit in the unit `counted`."""
+    unit = grant.unit or counted or ""
     until = f"{datetime.fromtimestamp(grant.expires, UTC):%Y-%m-%d %H:%M} UTC"
     whose = "each" if grant.subject == ALL else words.whose(grant.subject)
     more = f"{words.number(unit, grant.amount)} more of {grant.limit} for {whose} until {until}"
+    if counted != unit:
+        more += f" (without effect: the rules have no limit {grant.limit} in {unit})"
     return printable(f"grant {grant.id}: {more}, by {grant.by}: {grant.reason}")
 
 

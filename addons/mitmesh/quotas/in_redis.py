@@ -108,6 +108,7 @@ def _asked(want: Want) -> dict[str, Any]:
         "key": want.key.text,
         "limit": want.key.limit,
         "subject": want.key.subject,
+        "unit": want.key.unit,
         "slot": want.slot,
         "first": want.first,
         "last": want.last,

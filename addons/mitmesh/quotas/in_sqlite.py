@@ -21,7 +21,8 @@ FORGET = 86_400
 """Seconds after which a call whose lease ended is forgotten; until then it can still be settled."""
 _REAP = "SELECT id FROM calls WHERE lapsed = 0 AND lease < ? LIMIT 100"
 _STANDING = """SELECT COALESCE(SUM(used), 0), COALESCE(SUM(reserved), 0),
-    (SELECT COALESCE(SUM(amount), 0) FROM grants WHERE limit_id = ? AND subject IN (?, ?) AND expires > ?)
+    (SELECT COALESCE(SUM(amount), 0) FROM grants
+        WHERE limit_id = ? AND subject IN (?, ?) AND unit IN (?, '') AND expires > ?)
     FROM counts WHERE key = ? AND slot BETWEEN ? AND ?"""
 _SLOTS = """SELECT slot, used + reserved FROM counts
     WHERE key = ? AND slot BETWEEN ? AND ? AND used + reserved > 0 ORDER BY slot"""
@@ -64,13 +65,15 @@ class SqliteLedger:
 
     async def grants(self) -> list[Grant]:
         """See Ledger."""
-        sql = "SELECT id, limit_id, subject, amount, expires, reason, by FROM grants WHERE expires > ? ORDER BY id"
+        sql = (
+            "SELECT id, limit_id, subject, amount, expires, reason, by, unit FROM grants WHERE expires > ? ORDER BY id"
+        )
         return await self.run(lambda conn, now: [Grant(*row) for row in conn.execute(sql, (now,))])
 
     async def grant(self, grant: Grant) -> None:
         """See Ledger."""
-        row = (grant.id, grant.limit, grant.subject, grant.amount, grant.expires, grant.reason, grant.by)
-        await self.run(lambda conn, now: conn.execute("INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?)", row))
+        row = (grant.id, grant.limit, grant.subject, grant.amount, grant.expires, grant.reason, grant.by, grant.unit)
+        await self.run(lambda conn, now: conn.execute("INSERT INTO grants VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
 
     async def revoke(self, grant: str) -> bool:
         """See Ledger."""
@@ -158,7 +161,7 @@ def _reserve(conn: sqlite3.Connection, now: int, call: str, wants: Sequence[Want
 
 def _standing(conn: sqlite3.Connection, now: int, want: Want) -> Standing:
     key = want.key
-    asked = (key.limit, key.subject, ALL, now, key.text, want.first, want.last)
+    asked = (key.limit, key.subject, ALL, key.unit, now, key.text, want.first, want.last)
     used, reserved, granted = conn.execute(_STANDING, asked).fetchone()
     beyond = used + reserved + want.sunk + want.rest - want.most - granted
     leaves = _leaves(conn, want, beyond) if beyond > 0 and want.first < want.last else None

@@ -61,7 +61,8 @@ local function granted(want)
   local sum = 0
   for _, text in ipairs(redis.call('HVALS', prefix .. 'g:' .. want.limit)) do
     local grant = cjson.decode(text)
-    if grant.expires > now and (grant.subject == '*' or grant.subject == want.subject) then
+    local fits = (grant.unit or '') == '' or grant.unit == want.unit
+    if fits and grant.expires > now and (grant.subject == '*' or grant.subject == want.subject) then
       sum = sum + grant.amount
     end
   end

@@ -28,6 +28,11 @@ class Key:
     subject: str
 
     @property
+    def unit(self) -> str:
+        """In which unit: the limit's, or `unpriced` for tokens in a limit in dollars."""
+        return self.kind.partition("/")[0]
+
+    @property
     def text(self) -> str:
         """As it is stored."""
         return f"{self.limit}\x1f{self.kind}\x1f{self.subject}"
@@ -71,7 +76,8 @@ class Standing:
 
 @dataclass(slots=True, frozen=True)
 class Grant:
-    """More of a limit for a while. `subject` is one of the limit's, or ALL."""
+    """More of a limit for a while. `subject` is one of the limit's, or ALL. `unit` is the limit's when it was granted:
+    it is for what is counted in that alone. (Empty: of a version that did not keep it.)"""
 
     id: str
     limit: str
@@ -80,6 +86,7 @@ class Grant:
     expires: int
     reason: str
     by: str
+    unit: str = ""
 
 
 @dataclass(slots=True, frozen=True)

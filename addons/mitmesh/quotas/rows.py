@@ -79,5 +79,9 @@ def _row(
     grants: Sequence[Grant],
     resets: int | None,
 ) -> Row:
-    mine = (grant.amount for grant in grants if grant.limit == limit.id and grant.subject in (subject, ALL))
+    mine = (
+        grant.amount
+        for grant in grants
+        if grant.limit == limit.id and grant.subject in (subject, ALL) and grant.unit in (unit, "")
+    )
     return Row(limit.id, unit, subject, used, reserved, sum(mine), amount * limit.hard_stop_at // 100, resets)

@@ -286,6 +286,12 @@ def steps(db: Database) -> None:
     db.execute("create index steps_expires on steps (expires)")
 
 
+@quota(name="004_units_of_grants")
+def units_of_grants(db: Database) -> None:
+    """A grant is for what is counted in its limit's unit of that time, and for no other."""
+    db.execute("alter table grants add column unit text not null default ''")
+
+
 keys = Migrations("mitmesh.keys")
 
 
