@@ -274,3 +274,99 @@ async def test_the_finish_tells_what_was_delivered(house: House) -> None:
     told = next(doc for doc in docs if doc["type"] == "message_delta")["usage"]["output_tokens"]
     text = "".join(doc["delta"]["text"] for doc in docs if doc["type"] == "content_block_delta")
     assert 900 < told < LIMIT and abs(told - tokens.count(text)) < 10
+
+
+@pytest.mark.parametrize("others", [0, 100, 900])
+async def test_what_was_lost_is_taken_again(house: House, others: int) -> None:
+    """A worker that was not heard of for longer than its lease, and goes on: what its streams held may be another's by
+    then. Where it is, they end."""
+    house.limit(TOKENS, lease_seconds=60)
+    run = await running(house, max_tokens=600)
+    said = list(pieces(" cat" * 590, 40))
+    for piece in said[:20]:
+        await run.say(piece)
+    house.clock.now += 62
+    books = house.stage._books
+    assert books and not books.lapsed(run.x.id)
+    books._until[run.x.id] = 0.0
+    assert books.lapsed(run.x.id)
+    if others:
+        other = await house.ask(
+            body={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "x"}], "max_tokens": others}
+        )
+        assert other.refusal is None, "it was free"
+    await run.all(iter(said[20:]))
+    await run.finish()
+    if others == 900:
+        assert run.x.refusal and run.x.refusal.status == 429 and len(run.text) == 20 * 40 and run.cuts
+        ((_, _, used, reserved),) = await house.counts()
+        assert used < 220 and reserved > 900
+    else:
+        assert run.x.refusal is None and run.out == b"".join(said)
+        ((_, _, used, reserved),) = await house.counts()
+        assert 590 < used < 620 and (reserved > 0) is bool(others)
+
+
+async def test_what_was_lost_and_nobody_can_say(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream ends: another may have it."""
+    monkeypatch.setattr(in_sqlite, "BUSY_MS", 50)
+    house.limit(TOKENS)
+    run = await running(house, max_tokens=600)
+    said = list(pieces(" cat" * 100, 40))
+    await run.say(said[0])
+    books = house.stage._books
+    assert books
+    books._until[run.x.id] = 0.0
+    other = sqlite3.connect(house.folder / "quota.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    await run.all(iter(said[1:]))
+    other.close()
+    assert run.x.refusal and run.x.refusal.status == 503 and len(run.text) == 40
+
+
+async def test_more_is_not_all(house: House) -> None:
+    """A top-up does not bring back what was lost before it."""
+    house.limit(TOKENS, stream_first=20, output_cap=600)
+    run = await running(house)
+    books, held = house.stage._books, run.x.notes["quota"]
+    assert books
+    books._until[run.x.id] = 0.0
+    await books.reserve(run.x.id, held.asked)
+    assert books.lapsed(run.x.id)
+
+
+async def test_usage_that_is_told_with_every_event(house: House) -> None:
+    """Gemini's streams do: what is said beside it is in it, and counts once."""
+    house.limit({**TOKENS, "limit": 1100}, output_cap=1000)
+    run = await running(house)
+    said = []
+    for number in range(197):
+        usage = {"prompt_tokens": 10, "completion_tokens": 5 * number + 5}
+        choice = {"index": 0, "delta": {"content": " cat" * 5}}
+        said.append(b"data: " + json.dumps({"choices": [choice], "usage": usage}).encode() + b"\n\n")
+    await run.all(iter(said))
+    assert run.out == b"".join(said) and run.x.refusal is None
+
+
+async def test_hidden_reasoning_counts_with_what_is_seen(house: House) -> None:
+    """Told once, it is more than we saw; what is said after it comes on top."""
+    house.limit(TOKENS, stream_first=100, output_cap=3000)
+    run = await running(house)
+    await run.say(b'data: {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 0}}\n\n')
+    choice = {"index": 0, "delta": {"content": " cat"}}
+    told = {"choices": [choice], "usage": {"prompt_tokens": 7, "completion_tokens": 700}}
+    await run.say(b"data: " + json.dumps(told).encode() + b"\n\n")
+    await run.all(pieces(TEXTS["english"], 12))
+    assert run.x.refusal and 200 < tokens.count(run.text) < 300
+
+
+async def test_a_free_model_under_a_full_limit(house: House) -> None:
+    """It takes nothing of a limit that others overran, before its stream and within it."""
+    usd = {"id": "usd", "unit": "dollars", "limit": "0.001", "per": "day"}
+    house.limit(usd, TOKENS, prices=[Price(model="free", input="0", output="0")], stream_first=20, output_cap=500)
+    await house.done(await house.ask(), cost=5_000)
+    assert (await house.ask()).refusal
+    run = await running(house, model="free")
+    said = list(pieces(" cat" * 400, 40))
+    await run.all(iter(said))
+    assert run.out == b"".join(said) and run.x.refusal is None

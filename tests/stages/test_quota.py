@@ -202,6 +202,20 @@ async def test_dollars(house: House) -> None:
     assert (await house.ask(billing=Billing.SUBSCRIPTION)).refusal is None
 
 
+@pytest.mark.parametrize(
+    ("control", "times"), [(None, 1), ({"type": "ephemeral"}, 1.25), ({"type": "ephemeral", "ttl": "1h"}, 2)]
+)
+async def test_what_is_written_to_a_providers_cache(house: House, control: Any, times: float) -> None:
+    """It costs more than plain input, as set aside as afterwards."""
+    house.limit({"id": "usd", "unit": "dollars", "limit": 5, "per": "day"})
+    text = {"type": "text", "text": PROMPT, **({"cache_control": control} if control else {})}
+    body = {"model": "claude-sonnet-4", "messages": [{"role": "user", "content": [text]}], "max_tokens": 1}
+    x = await house.ask(body=body, host=HostRule(id="a", match=["api.anthropic.com"], provider="anthropic"))
+    assert x.refusal is None
+    ((_, _, _, reserved),) = await house.counts()
+    assert reserved == pytest.approx(3 * times * (await house.stage._prompts.count(x.call)) + 15, abs=1)
+
+
 async def test_unknown_prices(house: House) -> None:
     """Refused under a limit in dollars, or held to a number of tokens."""
     usd = {"id": "usd", "unit": "dollars", "limit": 5, "per": "day"}
@@ -383,6 +397,47 @@ async def test_a_request_that_runs_does_not_come_back(house: House) -> None:
     house.limit({**TEAM, "team": "blue", "limit": SIZE + 15})
     held = (await house.ask(team="blue")).refusal
     assert held and held.retry_after == 5
+
+
+async def test_observed_limits_never_refuse(house: House) -> None:
+    """Whatever they cannot tell: a price, what the ledger says. It is recorded."""
+    body = {"model": "nobody-knows", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 10}
+    usd = {"id": "usd", "unit": "dollars", "limit": 5, "per": "day", "mode": "observe"}
+    house.limit(usd)
+    x = await house.ask(body=body)
+    assert [(v.rule_id, v.mode.value, v.refuses) for v in x.verdicts] == [("usd", "observe", False)]
+    await house.done(x, Usage(prompt=5))
+    house.limit({**TEAM, "mode": "observe"})
+    path = house.folder / FILE
+    path.write_bytes(b"this is no database, whatever else it is" * 100)
+    x = await house.ask()
+    assert [(v.rule_id, v.mode.value, v.refuses) for v in x.verdicts] == [("quota.ledger", "observe", False)]
+    await house.done(x, Usage(prompt=5))
+    house.limit({**TEAM, "mode": "observe"}, {**TEAM, "id": "binds"})
+    assert (await house.ask()).refusal
+
+
+async def test_an_observed_limit_tells_what_went_beyond_it(house: House) -> None:
+    """Of a call that began within it: an enforced one would have ended its stream."""
+    house.limit({**TEAM, "limit": SIZE + 20, "mode": "observe"})
+    x = await house.ask()
+    assert not x.verdicts
+    await house.done(x, Usage(prompt=SIZE, completion=21))
+    ((rule, mode, reason),) = [(v.rule_id, v.mode.value, v.reason) for v in x.verdicts]
+    assert (rule, mode) == (
+        "team",
+        "observe",
+    ) and f"used {SIZE + 21}/{SIZE + 20} tokens this month, when this call" in reason
+    x = await house.ask()
+    await house.done(x, Usage(prompt=1))
+    assert len(x.verdicts) == 1, "that it was full before is said once"
+
+
+async def test_dollars_count_where_nobody_knows_who_pays(house: House) -> None:
+    """Unknown is never free."""
+    house.limit({"id": "usd", "unit": "dollars", "limit": 0, "per": "day"})
+    assert (await house.ask(billing=Billing.UNKNOWN)).refusal
+    assert (await house.ask(billing=Billing.LOCAL)).refusal is None
 
 
 @pytest.mark.parametrize("unit", ["tokens", "requests", "concurrent"])

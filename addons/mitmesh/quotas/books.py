@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mitmesh.quotas.ledger import Count, Ledger, LedgerAway, Standing, Want
+from mitmesh.quotas.ledger import Count, Ledger, LedgerAway, Standing, Want, refused
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -34,6 +34,8 @@ class Books:
         self.lost = 0
         """Settlements that were dropped."""
         self._running: dict[str, asyncio.Future[list[Standing]]] = {}
+        self._until: dict[str, float] = {}
+        """Until when what a call holds is its own, if nothing more is heard of us (the event loop's clock)."""
         self._lapsed: set[str] = set()
         self._unsettled: dict[str, Mapping[str, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -48,15 +50,32 @@ class Books:
         """Ask for a call, or for more of it. Raises LedgerAway. Whoever is cancelled here has to `settle` all the same:
         the ledger may have done it."""
         self.begin()
+        until = asyncio.get_running_loop().time() + self.lease
+        if self.lapsed(call):
+            self._lapsed.add(call)  # and it stays so: more is not all
         asked = self.ledger.reserve(call, wants, self.lease)
         task = self._running[call] = asyncio.ensure_future(asked)
         task.add_done_callback(self._note)
         standings = await (task if task is asked else asyncio.shield(task))
-        self._lapsed.discard(call)
+        if not refused(wants, standings) and call in self._running:
+            self._until[call] = until
+        return standings
+
+    async def again(self, call: str, wants: Sequence[Want]) -> list[Standing]:
+        """Ask for all that a call held and has lost; no standings where it turns out that it holds it still. Raises
+        LedgerAway."""
+        if call not in self._lapsed:
+            await self._beat([call])
+            if not self.lapsed(call):
+                return []
+        standings = await self.reserve(call, wants)
+        if not refused(wants, standings):
+            self._lapsed.discard(call)
         return standings
 
     def settle(self, call: str, spent: Mapping[str, int]) -> None:
         """End a call, in the background: `spent` by key, what is not in it is given back."""
+        self._until.pop(call, None)
         self.keep(self._settle(call, self._running.pop(call, None), spent))
 
     def correct(self, call: str, wants: Sequence[Want], by: Mapping[str, int]) -> None:
@@ -66,7 +85,11 @@ class Books:
 
     def lapsed(self, call: str) -> bool:
         """Did this call lose what it held, because nothing was heard of us for too long?"""
-        return call in self._lapsed
+        if call in self._lapsed:
+            return True
+        until = self._until.get(call)
+        late = until is not None and asyncio.get_running_loop().time() >= until
+        return late and not self.ledger.holds(call)
 
     async def stop(self) -> None:
         """Settle what is to be settled, and let go of the ledger."""
@@ -117,12 +140,18 @@ class Books:
             try:
                 if loop.time() >= due or self.problem:
                     due = loop.time() + self.lease / 4
-                    self._lapsed |= set(await self.ledger.beat(list(self._running), self.lease)) & self._running.keys()
+                    await self._beat(list(self._running))
                 self.counts = await self.ledger.counts()
                 await self._retry()
                 self.problem = None
             except LedgerAway as away:
                 self._away(away)
+
+    async def _beat(self, calls: list[str]) -> None:
+        until = asyncio.get_running_loop().time() + self.lease
+        lapsed = set(await self.ledger.beat(calls, self.lease))
+        self._lapsed |= lapsed & self._running.keys()
+        self._until |= dict.fromkeys((self._until.keys() & calls) - lapsed, until)
 
     def _note(self, task: asyncio.Future[list[Standing]]) -> None:
         if task.cancelled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ PER_MESSAGE = 3
 """Tokens a chat format adds to each message, and once before the answer, as the meter counts."""
 MEDIA = 400
 """Bytes of media, as on the wire, that are taken for a token: an image of 600 kB for 1,500. Settled by real usage."""
+
+_CACHES = (b'"cache_control"', b'"cachePoint"')
+_FOR_AN_HOUR = re.compile(rb'"ttl"\s*:\s*"1h"')
 
 type _Key = tuple[int, int, str]
 
@@ -59,6 +63,14 @@ class Prompts:
             self._counts.move_to_end(key)
         while len(self._counts) > self._remembered:
             self._counts.popitem(last=False)
+
+
+def written(raw: bytes) -> int:
+    """For how many seconds a request (its JSON) has the provider keep what it says: what is written to a provider's
+    cache costs more than plain input. 0 where it asks for nothing such."""
+    if not any(name in raw for name in _CACHES):
+        return 0
+    return 3600 if _FOR_AN_HOUR.search(raw) else 300
 
 
 def _count(texts: Sequence[str], model: str | None) -> list[int]:

@@ -58,6 +58,10 @@ class RedisLedger:
         """See Ledger."""
         return [call.decode() for call in await self._run("beat", calls=list(calls), lease=lease)]
 
+    def holds(self, call: str) -> bool:
+        """No."""
+        return False
+
     async def counts(self) -> list[Count]:
         """See Ledger."""
         found: list[Count] = []

@@ -59,6 +59,10 @@ class SqliteLedger:
         """See Ledger."""
         return await self.run(lambda conn, now: _beat(conn, now, calls, lease))
 
+    def holds(self, call: str) -> bool:
+        """No."""
+        return False
+
     async def counts(self) -> list[Count]:
         """See Ledger."""
         return await self.run(lambda conn, now: _counts(conn, now))
@@ -164,8 +168,9 @@ def _standing(conn: sqlite3.Connection, now: int, want: Want) -> Standing:
     asked = (key.limit, key.subject, ALL, key.unit, now, key.text, want.first, want.last)
     used, reserved, granted = conn.execute(_STANDING, asked).fetchone()
     beyond = used + reserved + want.sunk + want.rest - want.most - granted
-    leaves = _leaves(conn, want, beyond) if beyond > 0 and want.first < want.last else None
-    return Standing(used, reserved, granted, beyond > 0, leaves)
+    over = beyond > 0 and want.sunk + want.rest > 0
+    leaves = _leaves(conn, want, beyond) if over and want.first < want.last else None
+    return Standing(used, reserved, granted, over, leaves)
 
 
 def _leaves(conn: sqlite3.Connection, want: Want, beyond: int) -> int | None:

@@ -105,7 +105,8 @@ local function standing(want)
   end
   local more = granted(want)
   local beyond = used + reserved + want.sunk + want.rest - want.most - more
-  return {used, reserved, more, beyond > 0 and 1 or 0, beyond > 0 and leaves(amounts, beyond) or -1}
+  local over = beyond > 0 and want.sunk + want.rest > 0
+  return {used, reserved, more, over and 1 or 0, over and leaves(amounts, beyond) or -1}
 end
 
 local ops = {}

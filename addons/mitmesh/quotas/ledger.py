@@ -64,8 +64,8 @@ class Want:
 @dataclass(slots=True)  # the same
 class Standing:
     """How a count stood before the call: used, reserved by other calls, and granted beyond the limit for a time.
-    `over`: the call does not fit. `leaves`, of a rolling window in which it does not: the slot that has to leave the
-    window for it to fit, or the last there is."""
+    `over`: the call does not fit; what takes nothing always does. `leaves`, of a rolling window in which it does not:
+    the slot that has to leave the window for it to fit, or the last there is."""
 
     used: int
     reserved: int
@@ -117,6 +117,9 @@ class Ledger(Protocol):
 
     async def beat(self, calls: Sequence[str], lease: int) -> list[str]:
         """These calls run. Returns those that hold nothing any more, because their lease had ended."""
+
+    def holds(self, call: str) -> bool:
+        """Is this call's reservation kept here, whatever becomes of its lease?"""
 
     async def counts(self) -> list[Count]:
         """Everything counted, at most 10,000."""

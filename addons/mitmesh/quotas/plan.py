@@ -178,11 +178,12 @@ def _tariff(x: Exchange, model: str) -> Tariff | None:
 @dataclass(slots=True, frozen=True)
 class Need:
     """Tokens: of the prompt, of the output that is set aside, and of those of the prompt that may be written to the
-    provider's own cache, which costs more than plain input."""
+    provider's own cache, for five minutes or for an hour, which costs more than plain input."""
 
     prompt: int
     output: int
     written: int = 0
+    written_1h: int = 0
 
 
 def wants(found: Sequence[Match], need: Need, tariff: Priced | None) -> list[Want]:
@@ -201,6 +202,14 @@ def more(found: Sequence[Match], need: Need, then: Need, tariff: Priced | None) 
     return made
 
 
+def again(asked: Sequence[Want], found: Sequence[Match], need: Need, tariff: Priced | None) -> list[Want]:
+    """What a call that runs takes once more of the limits that it `asked` of, when it lost all but its prompt."""
+    return [
+        replace(want, sunk=0, rest=amounts(match.unit, need, tariff)[1])
+        for want, match in zip(asked, found, strict=True)
+    ]
+
+
 def _want(match: Match, sunk: int, rest: int) -> Want:
     at, binding = match.window, match.mode is Mode.ENFORCE
     return Want(match.key, at.slot, at.first, at.last, at.expires, match.most, sunk, rest, binding)
@@ -215,7 +224,7 @@ def amounts(unit: str, need: Need, tariff: Priced | None) -> tuple[int, int]:
     if unit == "concurrent":
         return 0, 1
     assert tariff  # without one the tokens are counted
-    asked = Usage(prompt=need.prompt, cache_write_5m=need.written)
+    asked = Usage(prompt=need.prompt, cache_write_5m=need.written, cache_write_1h=need.written_1h)
     prompt = tariff.cost(asked)
     return prompt, max(0, tariff.cost(replace(asked, completion=need.output)) - prompt)
 

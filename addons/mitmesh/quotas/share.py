@@ -104,7 +104,14 @@ class SharingLedger:
             share.until = 0.0 if name in gone else began + SHARE_SECONDS - MARGIN
         self._away_until = 0.0
         await self._renew()
-        return [call for call in lapsed if call not in self._calls]
+        return [call for call in lapsed if not self.holds(call)]
+
+    def holds(self, call: str) -> bool:
+        """Where it is held by shares alone, which go on."""
+        local = self._calls.get(call)
+        return (
+            local is not None and local.whole and all(self._clock() < share.until for share, _ in local.parts.values())
+        )
 
     async def counts(self) -> list[Count]:
         """See Ledger."""
@@ -180,7 +187,7 @@ class SharingLedger:
             if share is None:
                 standings.append(Standing(0, 0, 0, over=False))
                 continue
-            standings.append(replace(share.seen, over=amount > share.left))
+            standings.append(replace(share.seen, over=amount > max(share.left, 0)))
             if fits:
                 share.open += amount
                 of, before = local.parts.get(want.key.text, (share, 0))

@@ -16,6 +16,7 @@ from mitmesh.stage import StreamEnded, StreamHeld
 
 if TYPE_CHECKING:
     from mitmesh.dialects.base import Event, Usage
+    from mitmesh.dialects.parts import Parts
     from mitmesh.exchange import Exchange, Verdict
     from mitmesh.quotas.books import Books
     from mitmesh.quotas.plan import Priced
@@ -57,10 +58,12 @@ class Held:
         self.standings = await self.books.reserve(x.id, self.asked)
         return not refused(self.asked, self.standings)
 
-    def settle(self, x: Exchange) -> None:
-        """Give back what it did not use."""
+    def settle(self, x: Exchange) -> dict[str, int]:
+        """Give back what it did not use; what it used, by the key's text."""
         self.settled = True
-        self.books.settle(x.id, plan.spent(x, self.found, self.need, self.tariff))
+        spent = plan.spent(x, self.found, self.need, self.tariff)
+        self.books.settle(x.id, spent)
+        return spent
 
 
 class Stream:
@@ -74,6 +77,7 @@ class Stream:
         self._counted, self._at = 0, 0  # tokens counted, of so many bytes
         self._before, self._text = 0, ""  # of them those before this text
         self._passed, self._delivered = 0, 0  # bytes, tokens
+        self._told = 0  # tokens of output, as the provider last told
         self._prompt = 0  # tokens of the prompt beyond the estimate: they are taken from the output's share
         begun = zip(held.found, zip(held.asked, held.standings, strict=True), strict=True)
         self._left = _room((each for match, each in begun if match.measures), held.need.output)  # when last asked
@@ -88,7 +92,11 @@ class Stream:
         parts = self._x.reading.parts
         if parts.size == self._passed:
             return None  # it says nothing, or only how it ended
-        self._heed(self._x.reading.answer.usage)
+        if self._held.books.lapsed(self._x.id):
+            if self._full:
+                raise StreamEnded(self._refuse(self._full), self._delivered)
+            raise StreamHeld(self._do(self._again()))
+        self._heed(self._x.reading.answer.usage, parts)
         new = parts.size - self._at
         if self._counted + new > self._allowed and new > AT_ONCE:
             raise StreamHeld(self._do(self._count()))
@@ -119,13 +127,21 @@ class Stream:
         if len(self._text) >= LOOK:
             self._before, self._text = self._counted, ""
 
-    def _heed(self, told: Usage | None) -> None:
-        """What the provider says it used so far, if that is more than we see: a longer prompt, hidden reasoning."""
+    def _heed(self, told: Usage | None, parts: Parts) -> None:
+        """What the provider says it used so far, if that is more than we see: a longer prompt, hidden reasoning. It
+        may have counted what is said beside it."""
         if told is None:
             return
         beyond = max(0, told.prompt - self._held.need.prompt - self._prompt)
         self._prompt += beyond
         self._allowed -= beyond
+        new = parts.size - self._at
+        if told.completion <= self._told or new > AT_ONCE:
+            return
+        self._told = told.completion
+        if new and told.completion > self._counted:
+            self._add(parts.news())
+            self._at = parts.size
         if told.completion > self._counted:
             self._counted = self._before = told.completion
             self._text = ""
@@ -134,8 +150,7 @@ class Stream:
         """To ask for more in the background: three quarters are used, and there will be more than is reserved."""
         if self._asking and not self._asking.done():
             return False
-        more = self._early and self._allowed < self._held.bound and used * 4 >= self._allowed * 3
-        return more or self._held.books.lapsed(self._x.id)
+        return self._early and self._allowed < self._held.bound and used * 4 >= self._allowed * 3
 
     def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """The one task at a time; where one runs, that."""
@@ -162,7 +177,7 @@ class Stream:
         held, step = self._held, max(short, min(self._step, self._held.bound - self._held.need.output), 0) or STEP
         step = min(step, self._fair(short))
         prompt = self._prompt  # the first time it is asked for as what it is
-        while step > 0 and not held.settled:
+        while step > 0 and not held.settled and not held.books.lapsed(self._x.id):
             then = replace(held.need, prompt=held.need.prompt + prompt, output=held.need.output + step)
             asked = plan.more(held.found, held.need, then, held.tariff)
             try:
@@ -182,6 +197,21 @@ class Stream:
                 self._full = self._end(match, standing) if short else None
                 return
             step, prompt = min(step if prompt else step - 1, self._left, self._fair(short)), 0
+
+    async def _again(self) -> None:
+        """Take again what was lost, because nothing was heard of us for too long: others may have it by now. (What the
+        prompt took was charged.)"""
+        held = self._held
+        asked = plan.again(held.asked, held.found, held.need, held.tariff)
+        try:
+            standings = await held.books.again(self._x.id, asked)
+        except LedgerAway:
+            self._full = (None, None, 0)
+            return
+        if standings and refused(asked, standings):
+            _, match, standing = self._fullest(asked, standings, held.need.output)
+            (want,) = (want for want in asked if want.key == match.key)
+            self._full = match, standing, want.rest
 
     def _fair(self, short: int) -> int:
         """The most tokens to take at once: a part of what was left, but at least what is needed now."""

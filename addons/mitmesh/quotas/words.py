@@ -70,6 +70,11 @@ def ended(match: Match, standing: Standing, more: int) -> str:
     return f"Quota exceeded: {full(match, standing)}{others}; {needs} (limit {match.limit.id})."
 
 
+def overran(match: Match, standing: Standing) -> str:
+    """That a call which has ended went beyond a limit that only observes."""
+    return f"Quota exceeded: {full(match, standing)}, when this call ended (limit {match.limit.id})."
+
+
 def warning(match: Match, standing: Standing) -> str:
     """That a limit is nearly used up."""
     return f"{full(match, standing)} ({percent(match, standing)}%, limit {match.limit.id})"

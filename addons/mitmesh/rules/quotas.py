@@ -72,7 +72,8 @@ class Limit(_Model):
     billing: list[Billing] | None = Field(
         default=None,
         min_length=1,
-        description="Only calls that are paid for so count; if empty metered ones under a limit in dollars, else all.",
+        description="Only calls that are paid for so count; if empty, under a limit in dollars metered ones and those "
+        "of which nobody knows, else all.",
     )
     unpriced_tokens: int | None = Field(
         default=None,
@@ -94,7 +95,7 @@ class Limit(_Model):
     @cached_property
     def paid(self) -> frozenset[Billing]:
         """Calls count that are paid for so."""
-        return frozenset(self.billing or ([Billing.METERED] if self.unit == "dollars" else Billing))
+        return frozenset(self.billing or ([Billing.METERED, Billing.UNKNOWN] if self.unit == "dollars" else Billing))
 
     @cached_property
     def amount(self) -> int:

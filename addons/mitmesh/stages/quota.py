@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mitmesh.caching.prompt_cache import may_set
@@ -13,7 +14,7 @@ from mitmesh.dialects.base import Framing, Operation
 from mitmesh.exchange import Action, Mode
 from mitmesh.quotas import elsewhere, later, plan, words
 from mitmesh.quotas.books import Books
-from mitmesh.quotas.estimate import Prompts
+from mitmesh.quotas.estimate import Prompts, written
 from mitmesh.quotas.ledger import REFUSED, Ledger, LedgerAway, Standing
 from mitmesh.quotas.loops import Watch, session, step
 from mitmesh.quotas.plan import Match, Need
@@ -97,15 +98,15 @@ class Quota(Stage):
         found = plan.matches(x, tariff, self._clock())
         if is_batch and self._unmeasured(x, found, batch):
             return
-        if not found or self._unpriced(x, found):
+        if self._unpriced(x, found) or not found:
             return
         need, bound = (Need(batch.prompt, batch.output), 0) if batch else await self._need(x, found)
         held = Held(self._books, found, need, tariff, bound)
         x.notes[self.name] = held  # before it is asked: whoever is cancelled while asking must still settle
         try:
             fits = await held.take(x)
-        except LedgerAway as away:
-            self._away(x, away)
+        except LedgerAway:
+            self._away(x, found)
             return
         self._judge(x, held, fits)
         if fits and x.framing is not Framing.NONE and _binding(found):
@@ -122,7 +123,7 @@ class Quota(Stage):
         """Settle, in the background."""
         held: Held | None = x.notes.pop(self.name, None)
         if held:
-            held.settle(x)
+            self._overran(x, held, held.settle(x))
             if elsewhere.is_background(x):
                 later.wait(x, held)
         if x.operation is Operation.OTHER and self._books and self._limits:
@@ -164,7 +165,10 @@ class Quota(Stage):
         bound = output = output * x.dialect.choices(doc)
         if x.framing is not Framing.NONE and rules.stream_first and not elsewhere.is_background(x):
             output = min(output, rules.stream_first)  # what is made in the background runs on, whoever listens
-        return Need(prompt, output, prompt if may_set(x) else 0), bound
+        kept = written(x.body.raw) if x.body else 0
+        if kept > 300:
+            return Need(prompt, output, written_1h=prompt), bound
+        return Need(prompt, output, prompt if kept or may_set(x) else 0), bound
 
     def _cap(self, x: Exchange, most: int, found: list[Match]) -> None:
         if not x.body or not _binding(found) or is_signed(x.headers, x.path) or UNCAPPED in x.path:
@@ -271,16 +275,28 @@ class Quota(Stage):
             retry_after=wait,
         )
 
+    def _overran(self, x: Exchange, held: Held, spent: Mapping[str, int]) -> None:
+        """Record of limits that only observe which of them this call went beyond: there one that enforces ends a
+        stream, and meets the next call after an answer that came whole."""
+        for match, standing in zip(held.found, held.standings, strict=False):
+            used = standing.used + standing.reserved + spent.get(match.key.text, 0)
+            if match.mode is Mode.ENFORCE or not match.measures or standing.over:
+                continue
+            if used > match.most + standing.granted:
+                self._refuse(x, match, standing, 0, words.overran(match, replace(standing, used=used, reserved=0)))
+
     def _used_up(self, x: Exchange, match: Match | None, standing: Standing | None, short: int) -> Verdict:
         """A stream ends: its limit is used up, or nobody can say."""
         if match is None or standing is None:
-            return self._away(x, LedgerAway("the ledger cannot be asked"))
+            return self._away(x)
         return self._refuse(x, match, standing, short, words.ended(match, standing, short))
 
-    def _away(self, x: Exchange, away: LedgerAway) -> Verdict:
+    def _away(self, x: Exchange, found: Sequence[Match] = ()) -> Verdict:
+        """Nobody can say whether it fits: that only refuses a call if one of its limits would."""
         said = "The ledger of quotas cannot be asked, so nobody can say whether this call fits. Try again."
-        rule = f"{self.name}.ledger"
-        return x.refuse(self.name, rule, said, mode=Mode.ENFORCE, status=503, type="quota_unavailable", retry_after=5)
+        rule, observed = f"{self.name}.ledger", found and all(match.mode is Mode.OBSERVE for match in found)
+        mode = Mode.OBSERVE if observed else Mode.ENFORCE
+        return x.refuse(self.name, rule, said, mode=mode, status=503, type="quota_unavailable", retry_after=5)
 
 
 def _binding(found: list[Match] | Any) -> bool:
