@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,8 @@ import pytest
 from mitmesh.quotas import in_redis, opening
 from mitmesh.quotas.books import Books
 from mitmesh.quotas.in_redis import RedisLedger
-from mitmesh.quotas.ledger import Key, LedgerAway, Want, refused
+from mitmesh.quotas.journal import Journal
+from mitmesh.quotas.ledger import Key, LedgerAway, Standing, Want, refused
 from mitmesh.quotas.share import AWAY_SECONDS, SHARE_SECONDS, SharingLedger
 from mitmesh.rules import RulesError
 from mitmesh.rules.quotas import Quotas
@@ -50,15 +51,18 @@ async def totals(ledger: SharingLedger) -> tuple[int, int]:
 
 
 @pytest.mark.slow
-async def test_two_nodes_spend_their_shares(redis: tuple[subprocess.Popen[bytes], str]) -> None:
+async def test_two_nodes_spend_their_shares(redis: tuple[subprocess.Popen[bytes], str], tmp_path: Path) -> None:
     """Each what was set aside for it, and no more; back again, Redis knows what was used."""
     server, url = redis
     clock = Clock()
-    nodes = [SharingLedger(RedisLedger(url), 10, f"n{number}", clock) for number in range(2)]
+    nodes = [
+        SharingLedger(RedisLedger(url), 10, f"n{number}", Journal(tmp_path / f"n{number}"), clock)
+        for number in range(2)
+    ]
     for number, node in enumerate(nodes):
         assert not refused(want(50), await node.reserve(f"first{number}", want(50), LEASE))
         assert await node.beat([f"first{number}"], LEASE) == []
-    shares = [next(iter(node._shares.values())).want.sunk for node in nodes]
+    shares = [next(iter(node._shares.values())).amount for node in nodes]
     assert await totals(nodes[0]) == (0, 100 + sum(shares)) and min(shares) > 80  # ten percent of what was left
 
     server.send_signal(signal.SIGSTOP)
@@ -93,10 +97,10 @@ async def test_two_nodes_spend_their_shares(redis: tuple[subprocess.Popen[bytes]
 
 
 @pytest.mark.slow
-async def test_a_top_up_from_a_share(redis: tuple[subprocess.Popen[bytes], str]) -> None:
+async def test_a_top_up_from_a_share(redis: tuple[subprocess.Popen[bytes], str], tmp_path: Path) -> None:
     """A call that began with Redis goes on without it, and is charged once."""
     server, url = redis
-    node = SharingLedger(RedisLedger(url), 50, "n", Clock())
+    node = SharingLedger(RedisLedger(url), 50, "n", Journal(tmp_path), Clock())
     await node.reserve("call", want(100, 100), LEASE)
     await node.beat(["call"], LEASE)
     server.send_signal(signal.SIGSTOP)
@@ -112,11 +116,11 @@ async def test_a_top_up_from_a_share(redis: tuple[subprocess.Popen[bytes], str])
 
 
 @pytest.mark.slow
-async def test_a_share_ends(redis: tuple[subprocess.Popen[bytes], str]) -> None:
+async def test_a_share_ends(redis: tuple[subprocess.Popen[bytes], str], tmp_path: Path) -> None:
     """Before Redis would give it to others; and it is good for its own window alone."""
     server, url = redis
     clock = Clock()
-    node = SharingLedger(RedisLedger(url), 50, "n", clock)
+    node = SharingLedger(RedisLedger(url), 50, "n", Journal(tmp_path), clock)
     await node.reserve("call", want(1), LEASE)
     await node.beat(["call"], LEASE)
     server.send_signal(signal.SIGSTOP)
@@ -171,9 +175,97 @@ async def test_the_log_says_what_becomes_of_calls(
 ) -> None:
     """They are not said to be refused where they are served from a share."""
     inner = RedisLedger(f"unix://{tmp_path}/nobody.sock")
-    books = Books(SharingLedger(inner, 10, "n") if shares else inner, LEASE)
+    books = Books(SharingLedger(inner, 10, "n", Journal(tmp_path)) if shares else inner, LEASE)
     with pytest.raises(LedgerAway):
         await books.reserve("a", want(1))
     await asyncio.sleep(0)
     await books.stop()
     assert ("go on with this node's share" in caplog.text, "are refused until" in caplog.text) == (shares, not shares)
+
+
+PLACES = Key("now", "concurrent/now", "")
+
+
+class Time(Clock):
+    """One clock for Redis, the node and its folder."""
+
+    now = float(NOON)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("away", [False, True], ids=["killed", "killed while away"])
+async def test_a_worker_that_is_killed(redis: tuple[subprocess.Popen[bytes], str], tmp_path: Path, away: bool) -> None:
+    """Its shares are charged when their lease ends, and the next worker of its folder gives back what it did not
+    spend. Places of concurrent calls are free with the lease."""
+    server, url = redis
+    clock = Time()
+
+    def node(name: str) -> SharingLedger:
+        return SharingLedger(RedisLedger(url, clock), 20, name, Journal(tmp_path, clock), clock)
+
+    def asked(sunk: int, rest: int = 0) -> list[Want]:
+        return [*want(sunk, rest), Want(PLACES, 0, 0, 0, NOON + 10**7, 10, 0, 1)]
+
+    killed = node("killed")
+    assert not refused(asked(50), await killed.reserve("first", asked(50), LEASE))
+    await killed.settle("first", {KEY.text: 50})
+    await killed.beat([], LEASE)
+    if away:
+        server.send_signal(signal.SIGSTOP)
+        assert not refused(asked(0, 7), await killed.reserve("away", asked(0, 7), LEASE))
+        server.send_signal(signal.SIGCONT)
+    clock.now += SHARE_SECONDS + 1
+    other = node("other")
+    used, reserved = await totals(other)
+    assert used > 50 + 150 and reserved == 0, "nobody can say yet, and no place is lost"
+    clock.now += SHARE_SECONDS
+    await other.beat([], LEASE)
+    await other.close()
+    ledger = RedisLedger(url, clock)
+    assert [(c.key.limit, c.used, c.reserved) for c in await ledger.counts() if c.used] == [
+        ("team", 57 if away else 50, 0)
+    ]
+    await ledger.close()
+
+
+@pytest.mark.slow
+async def test_a_share_whose_answer_is_lost(
+    redis: tuple[subprocess.Popen[bytes], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was set aside, but nobody knows: it is given back with the next beat."""
+    _, url = redis
+    inner = RedisLedger(url)
+    node = SharingLedger(inner, 50, "n", Journal(tmp_path), Clock())
+    await node.reserve("call", want(100), LEASE)
+    ask = inner.reserve
+
+    async def lose(call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
+        await ask(call, wants, lease)
+        raise LedgerAway("the answer was lost")
+
+    monkeypatch.setattr(inner, "reserve", lose)
+    with pytest.raises(LedgerAway):
+        await node.beat(["call"], LEASE)
+    assert await totals(node) == (0, 100 + 500)
+    monkeypatch.setattr(inner, "reserve", ask)
+    await node.settle("call", {})
+    await node.beat([], LEASE)
+    await node.close()
+    ledger = RedisLedger(url)
+    assert [(c.used, c.reserved) for c in await ledger.counts()] == [(0, 0)]
+    await ledger.close()
+
+
+@pytest.mark.slow
+async def test_without_a_journal_nothing_is_spent(redis: tuple[subprocess.Popen[bytes], str], tmp_path: Path) -> None:
+    """While Redis is there nobody needs it."""
+    server, url = redis
+    (tmp_path / "quota.db").mkdir()
+    node = SharingLedger(RedisLedger(url), 50, "n", Journal(tmp_path), Clock())
+    assert not refused(want(100), await node.reserve("call", want(100), LEASE))
+    assert await node.beat(["call"], LEASE) == []
+    server.send_signal(signal.SIGSTOP)
+    with pytest.raises(LedgerAway):
+        await node.reserve("other", want(1), LEASE)
+    server.send_signal(signal.SIGCONT)
+    await node.close()

@@ -19,6 +19,7 @@ from mitmesh.exchange import Billing, Exchange, Identity, Origin, Outcome, Reply
 from mitmesh.quotas import in_sqlite
 from mitmesh.quotas.in_redis import RedisLedger
 from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
+from mitmesh.quotas.journal import Journal
 from mitmesh.quotas.repeats import Repeats
 from mitmesh.quotas.share import SharingLedger
 from mitmesh.rules import HostRule, Prices, Rules
@@ -491,7 +492,7 @@ async def test_who_is_cancelled_while_asking_leaves_nothing(house: House) -> Non
 async def test_health_while_redis_is_away(tmp_path: Path, shares: bool, said: str) -> None:
     """Not ready where calls are refused; where they go on with a share, it is a warning."""
     inner = RedisLedger(f"unix://{tmp_path}/nobody.sock")
-    stage = Quota(lambda _: SharingLedger(inner, 10, "n") if shares else inner)
+    stage = Quota(lambda _: SharingLedger(inner, 10, "n", Journal(tmp_path)) if shares else inner)
     stage.configure(Rules(quotas=Quotas.model_validate({"limits": [TEAM]})))
     await stage.start()
     async with asyncio.timeout(10):

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from mitmesh.quotas.in_sqlite import SqliteLedger
+from mitmesh.quotas.journal import Journal
 from mitmesh.quotas.ledger import Ledger
 from mitmesh.quotas.share import SharingLedger
 from mitmesh.rules.errors import RulesError
@@ -31,4 +32,5 @@ def ledger(rules: Quotas, data: Path) -> Ledger:
         ) from None
     if rules.redis_away == "refuse":
         return ledger
-    return SharingLedger(ledger, rules.share, f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+    node = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+    return SharingLedger(ledger, rules.share, node, Journal(data))

@@ -2,18 +2,25 @@
 
 What is spent from a share was reserved before, so all nodes together never get more through than the limit. A share
 ends with its lease (by our own monotonic clock, a minute early): by then Redis has charged it as spent, and corrects
-that when we are back.
+that when we are back, or when another worker finds in the journal what we spent. Places of concurrent calls are given
+back: a worker that is no more runs none.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from mitmesh.quotas.journal import Journal, Spent
 from mitmesh.quotas.ledger import Count, Grant, Ledger, LedgerAway, Standing, Want, refused
+
+log = logging.getLogger(__name__)
 
 SHARE_SECONDS = 900
 """How long a node may go on without Redis."""
@@ -23,6 +30,7 @@ MOST_SHARES = 1_000
 """Counts of which a share is kept, the latest used."""
 MOST_RESTS = 10_000
 """Calls that may wait to be settled, as in Books."""
+CONCURRENT = "concurrent"
 AWAY_SECONDS = 5.0
 """How long Redis is not asked again for a call, when it has just not answered."""
 
@@ -39,8 +47,18 @@ class _Share:
     spent: int = 0
 
     @property
+    def amount(self) -> int:
+        return self.want.sunk + self.want.rest
+
+    @property
     def left(self) -> int:
-        return self.want.sunk - self.open - self.spent
+        return self.amount - self.open - self.spent
+
+    @property
+    def told(self) -> Spent:
+        """What it spends, if all ends now: of places for concurrent calls nothing."""
+        places = self.want.key.unit == CONCURRENT
+        return Spent(self.name, self.want.key.text, 0 if places else self.open + self.spent)
 
 
 @dataclass(slots=True)
@@ -53,12 +71,15 @@ class _Local:
 
 class SharingLedger:
     """A ledger that goes on with its shares while `inner` is away. `percent` of what is left is set aside; `node` names
-    this process; `clock` is monotonic."""
+    this process; what is spent is in the `journal` before it is; `clock` is monotonic."""
 
     meanwhile = "calls go on with this node's share of each limit, and are refused beyond it"
 
-    def __init__(self, inner: Ledger, percent: int, node: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, inner: Ledger, percent: int, node: str, journal: Journal, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._inner, self._percent, self._node, self._clock = inner, percent, node, clock
+        self._journal, self._mute = journal, False
         self._numbers = itertools.count()
         self._seen: OrderedDict[str, tuple[Want, Standing]] = OrderedDict()
         self._shares: dict[str, _Share] = {}
@@ -73,10 +94,10 @@ class SharingLedger:
         try:
             standings = await self._ask(call, wants, lease)
         except LedgerAway:
-            return self._take(call, wants)
+            return await self._take(call, wants)
         self._note(wants, standings)
         if refused(wants, standings):
-            return self._take(call, wants) if self._fits(wants) else standings
+            return await self._take(call, wants) if self._fits(wants) else standings
         self._held.add(call)
         if call in self._calls:
             self._calls[call].whole = False
@@ -104,6 +125,7 @@ class SharingLedger:
             share.until = 0.0 if name in gone else began + SHARE_SECONDS - MARGIN
         self._away_until = 0.0
         await self._renew()
+        await self._adopt()
         return [call for call in lapsed if not self.holds(call)]
 
     def holds(self, call: str) -> bool:
@@ -141,10 +163,10 @@ class SharingLedger:
         """Give the shares back, and close."""
         try:
             for share in (*self._shares.values(), *self._retired):
-                await self._inner.settle(share.name, {share.want.key.text: share.spent + share.open})
+                await self._give_back(share.told)
         except LedgerAway:
-            pass  # their lease's end charges them
-        await self._inner.close()
+            pass  # their lease's end charges them, and what is in the journal corrects that
+        await asyncio.gather(self._inner.close(), self._journal.close())
 
     async def _ask(self, call: str, wants: Sequence[Want], lease: int) -> list[Standing]:
         if self._clock() < self._away_until:
@@ -175,7 +197,7 @@ class SharingLedger:
         shares = [(want, self._share(want)) for want in wants if want.binding]
         return all(share and want.sunk + want.rest <= share.left for want, share in shares)
 
-    def _take(self, call: str, wants: Sequence[Want]) -> list[Standing]:
+    async def _take(self, call: str, wants: Sequence[Want]) -> list[Standing]:
         shares = {want.key.text: self._share(want) for want in wants if want.binding}
         if None in shares.values():
             raise LedgerAway("Redis is away, and this node has no share of the limit")
@@ -196,6 +218,7 @@ class SharingLedger:
                     share.open, of.open = share.open - amount, of.open + amount
         if fits:
             self._calls[call] = local
+            await self._journal.keep([share.told for share in shares.values() if share])
         return standings
 
     def _book(self, local: _Local, spent: Mapping[str, int]) -> dict[str, int]:
@@ -221,16 +244,51 @@ class SharingLedger:
                 del self._shares[key]
                 self._retired.append(share)
         for share in [share for share in self._retired if not share.open]:
-            await self._inner.settle(share.name, {share.want.key.text: share.spent})
+            await self._give_back(share.told)
             self._retired.remove(share)
+        if not await self._put_down([*self._shares.values(), *self._retired]):
+            return
         for key, (want, standing) in list(self._seen.items()):
             left = want.most + standing.granted - standing.used - standing.reserved
             if key not in self._shares and (amount := left * self._percent // 100) > 0:
-                await self._set_aside(key, replace(want, sunk=amount, rest=0), standing)
+                sunk, rest = (0, amount) if want.key.unit == CONCURRENT else (amount, 0)
+                await self._set_aside(key, replace(want, sunk=sunk, rest=rest), standing)
 
     async def _set_aside(self, key: str, want: Want, seen: Standing) -> None:
-        name, began = f"share:{self._node}:{next(self._numbers)}", self._clock()
+        name = f"share:{self._node}:{next(self._numbers)}"
+        share = _Share(name, want, seen, self._clock() + SHARE_SECONDS - MARGIN)
+        if not await self._put_down([share]):
+            return
+        self._retired.append(share)  # so that it is given back where its answer is lost
         standings = await self._inner.reserve(name, [want], SHARE_SECONDS)
         self._seen[key] = want, standings[0]
         if not refused([want], standings):
-            self._shares[key] = _Share(name, want, seen, began + SHARE_SECONDS - MARGIN)
+            self._retired.remove(share)
+            self._shares[key] = share
+
+    async def _adopt(self) -> None:
+        """Tell Redis what workers spent that are no more."""
+        try:
+            left = await self._journal.left(SHARE_SECONDS + MARGIN)
+        except LedgerAway:
+            return  # it was said
+        for spent in left:
+            await self._give_back(spent)
+
+    async def _put_down(self, shares: Sequence[_Share]) -> bool:
+        """Keep how they stand; could it be? Where it cannot, Redis goes on, and nothing is set aside."""
+        try:
+            await self._journal.keep([share.told for share in shares])
+        except LedgerAway as away:
+            if not self._mute:
+                log.warning("quota: nothing more is set aside for a time without Redis: %s", away)
+            self._mute = True
+            return False
+        self._mute = False
+        return True
+
+    async def _give_back(self, spent: Spent) -> None:
+        """End a share's reservation: what was not spent of it is free again."""
+        await self._inner.settle(spent.name, {spent.key: spent.amount})
+        with suppress(LedgerAway):  # to be told again does no harm: there is nothing of that name any more
+            await self._journal.forget([spent.name])

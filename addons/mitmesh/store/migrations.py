@@ -292,6 +292,16 @@ def units_of_grants(db: Database) -> None:
     db.execute("alter table grants add column unit text not null default ''")
 
 
+@quota(name="005_shares")
+def shares(db: Database) -> None:
+    """What was spent of shares while Redis was away, by the share's name there; `key` names its count, `kept` is when
+    its worker was last heard of."""
+    db.execute(
+        "create table shares (name text primary key, key text not null, spent integer not null, "
+        "kept integer not null) without rowid"
+    )
+
+
 keys = Migrations("mitmesh.keys")
 
 
