@@ -54,7 +54,7 @@ def test_other_hosts_are_tunnelled(http2: bool, mesh: Mesh, authority: Authority
     assert answer.content == b"\x00 as it is"
     assert not [name for name in answer.headers if name.startswith("x-mesh")]
     assert provider1.call().sni == "plain.example"
-    wait_for(lambda: mesh.rows(count)[0]["n"] == before + 1, "the tunnel is counted")
+    wait_for(lambda: mesh.rows(count)[0]["n"] > before, "the tunnel is counted")
     assert not mesh.rows("select * from exchanges where host = 'plain.example'")
 
 

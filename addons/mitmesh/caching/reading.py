@@ -286,16 +286,30 @@ def read(text: str) -> Reading | None:
         "asked": written.asked(prose), "manner": len(_MANNER.findall(plainly)) if "like" in words else 0,
     }  # fmt: skip
     return Reading(
-        facts, headed, not (facts["language"] or _ENGLISH.isdisjoint(words)), role, addressed(rest), content, said, tuple(plainly.lower().split()), tokens, frozenset((*words, *fences, *map(stem, words))), _capitalised(bare) - framed,
-        next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
-        tuple(PERSONS[each] for each in words if each in PERSONS),
-        tuple(numbers),
-        frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
-        tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
-        bool(two_ways) and (exact or technical.talks_of_code(plainly)), two_ways, technical.named(bare, words, _UNNAMED),
-        frozenset((*raw, *words)), frozenset(each for each in raw if len(each) > 1 and each.isupper()), wording,
-        relations.steps(counted),
-    )  # fmt: skip
+        facts=facts,
+        headed=headed,
+        english=not (facts["language"] or _ENGLISH.isdisjoint(words)),
+        role=role,
+        addressed=addressed(rest),
+        words=content,
+        said=said,
+        spoken=tuple(plainly.lower().split()),
+        tokens=tokens,
+        seen=frozenset((*words, *fences, *map(stem, words))),
+        names=_capitalised(bare) - framed,
+        question=next((each for each in words if each in _QUESTIONS), "can" if words[:1] and words[0] in _CAN else ""),
+        persons=tuple(PERSONS[each] for each in words if each in PERSONS),
+        numbers=tuple(numbers),
+        frame=frozenset(canonical(part) for word in _WORD.findall(frame) for part in _parts(word.lower())),
+        rows=tuple(each for line in prose.splitlines() if (each := line.strip())) if "\n" in prose else (),
+        technical=bool(two_ways) and (exact or technical.talks_of_code(plainly)),
+        two_ways=two_ways,
+        named=technical.named(bare, words, _UNNAMED),
+        written=frozenset((*raw, *words)),
+        shouted=frozenset(each for each in raw if len(each) > 1 and each.isupper()),
+        wording=wording,
+        steps=relations.steps(counted),
+    )
 
 
 def _wording(words: list[str]) -> tuple[str, ...]:
