@@ -9,9 +9,10 @@ import re
 
 from mitmesh.dialects.base import Refusal
 from mitmesh.dialects.walk import encode
+from mitmesh.paths import normalise
 from mitmesh.wire.eventstream import exception
 
-_PATH = re.compile(r"/model/.+/(invoke|converse)(-with-response-stream|-stream)?/?$", re.IGNORECASE)
+_PATH = re.compile(r"/model/.+/(invoke|converse)(-with-response-stream|-stream)?$")
 _TYPES = {
     402: "ServiceQuotaExceededException",
     403: "AccessDeniedException",
@@ -23,12 +24,12 @@ _IN_STREAMS = {402: "throttlingException", 429: "throttlingException", 503: "ser
 
 def is_bedrock(path: str) -> bool:
     """Is it a path (with its query) of Bedrock's own API?"""
-    return _PATH.search(path.partition("?")[0]) is not None
+    return "/model/" in path.lower() and _PATH.search(normalise(path) or "") is not None
 
 
 def streams(path: str) -> bool:
     """Is the answer at this path an event stream?"""
-    return path.partition("?")[0].rstrip("/").lower().endswith(("/invoke-with-response-stream", "/converse-stream"))
+    return is_bedrock(path) and (normalise(path) or "").endswith("stream")
 
 
 def error_type(status: int) -> str:

@@ -43,7 +43,7 @@ def unread(doc: Any) -> int:
 
 
 class Generic(Dialect):
-    """Knows nothing but JSON: no roles, no end of a stream; of usage what has OpenAI's names."""
+    """Knows JSON, and of chats what is usual (see generic_chat): no end of a stream, no shape to keep to."""
 
     name: ClassVar[str] = "generic"
     native: ClassVar[str] = ""
@@ -133,7 +133,8 @@ class Reader:
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event."""
-        self.answer.error = self.answer.error or error_type(doc)
+        failed = event.name if event.name and event.name.endswith("Exception") else None  # AWS's
+        self.answer.error = self.answer.error or error_type(doc) or failed
         for at, text in strings(doc, skip=generic_chat.LABELS):
             goes_on = at == self._at
             self._at = at

@@ -2,8 +2,9 @@
 
 Ollama (`/api/chat`, `/api/generate`; https://docs.ollama.com/api), Cohere's own (`/v1/chat`, `/v2/chat`;
 https://docs.cohere.com/reference/chat), Bedrock's Converse and InvokeModel (https://docs.aws.amazon.com/bedrock, "API
-reference", "Inference parameters"), Code Assist, which wraps Gemini's documents in `request` and `response`, and
-whatever has `messages` or asks for a stream.
+reference", "Inference parameters"), Code Assist, which wraps Gemini's documents in `request` and `response`,
+llama.cpp's `/completion` (https://github.com/ggml-org/llama.cpp, "tools/server"), TGI's `/generate`
+(https://huggingface.co/docs/text-generation-inference), and whatever has `messages` or asks for a stream.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mitmesh.dialects.bedrock import streams
 from mitmesh.dialects.openai_common import choices as openai_choices
 from mitmesh.dialects.openai_common import read_usage
 from mitmesh.dialects.walk import count, is_sealed, items, limit, obj, string
+from mitmesh.paths import normalise
 
 LABELS = frozenset({
     "type", "event_type", "object", "event", "id", "model", "role", "created_at", "status", "p", "o",
@@ -32,13 +34,14 @@ _APIS = {
     "converse": re.compile(r"/model/.+/converse(-stream)?$"),
     "invoke": re.compile(r"/model/(?!.*embed).+/invoke(-with-response-stream)?$"),
     "gemini": re.compile(r":(stream)?generatecontent$"),
+    "text": re.compile(r"/(generate|generate_stream|completion|retry_completion)$"),
 }
 _COUNTS = re.compile(r"/count-?_?tokens$|:counttokens$")
 _NO_CHAT = re.compile(r"/(images|audio|videos?|files|uploads|threads)(/[^/]+)?$")
 """Paths where what looks like a chat is none: media, and OpenAI's threads, which are kept and run later."""
 _BOUNDS = (
     "max_tokens", "max_completion_tokens", "max_output_tokens", "maxTokens", "maxOutputTokens", "max_new_tokens",
-    "max_gen_len", "max_tokens_to_sample", "maxTokenCount", "num_predict",
+    "max_gen_len", "max_tokens_to_sample", "maxTokenCount", "num_predict", "n_predict",
 )  # fmt: skip
 _SETTINGS = ("options", "inferenceConfig", "textGenerationConfig", "generationConfig", "parameters", "config")
 """Members of a request that hold such bounds."""
@@ -61,9 +64,9 @@ _ROLES = {
 _SPOKEN = ("message", "prompt", "inputText", "inputs")
 """Members of a request that hold what the user says, as one text."""
 _PROMPT = ("inputTokens", "inputTokenCount", "prompt_eval_count", "prompt_token_count", "inputTextTokenCount",
-           "promptTokenCount", "prompt_tokens", "input_tokens")  # fmt: skip
+           "promptTokenCount", "tokens_evaluated", "prompt_tokens", "input_tokens")  # fmt: skip
 _OUTPUT = ("outputTokens", "outputTokenCount", "eval_count", "generation_token_count", "totalOutputTextTokenCount",
-           "candidatesTokenCount", "completion_tokens", "output_tokens")  # fmt: skip
+           "candidatesTokenCount", "tokens_predicted", "completion_tokens", "output_tokens")  # fmt: skip
 _READ = ("cacheReadInputTokens", "cacheReadInputTokenCount", "cache_read_input_tokens")
 _WRITTEN = ("cacheWriteInputTokens", "cacheWriteInputTokenCount", "cache_creation_input_tokens")
 
@@ -89,7 +92,7 @@ def framing(doc: Any, path: str) -> Framing:
         return Framing.AWS
     if api == "gemini" and ":stream" in bare:
         return Framing.SSE if "alt=sse" in path else Framing.JSON_ARRAY
-    return Framing.SSE if wanted is True else Framing.NONE
+    return Framing.SSE if wanted is True or bare.endswith("/generate_stream") else Framing.NONE
 
 
 def bound(doc: Any, path: str) -> int | None:
@@ -211,4 +214,4 @@ def _api(bare: str) -> str | None:
 
 
 def _bare(path: str) -> str:
-    return path.partition("?")[0].replace("%3A", ":").replace("%3a", ":").rstrip("/").lower()
+    return normalise(path) or ""

@@ -109,8 +109,8 @@ class Quota(Stage):
             self._away(x, found)
             return
         self._judge(x, held, fits)
-        if fits and x.framing is not Framing.NONE and _binding(found):
-            x.edits_stream = True
+        if fits and _binding(found) and (x.framing is not Framing.NONE or not x.dialect.native):
+            x.edits_stream = True  # what no dialect is for may stream unasked
 
     def stream(self, x: Exchange) -> Transform | None:
         """Watches a stream that a limit binds."""
