@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mitmesh.paths import PathTable, compile_path, find_path, normalise
+from mitmesh.paths import PathTable, compile_path, find_path
 from mitmesh.rules import PathRule
+from mitmesh.wire.path import normalise
 
 TABLE = PathTable(
     [

@@ -1,4 +1,4 @@
-"""Request paths: one spelling for each, and the tables of the rules that name the dialect spoken there."""
+"""The tables of the rules that name the dialect spoken at a path, and paths at which no model runs."""
 
 from __future__ import annotations
 
@@ -6,43 +6,17 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
+
+from mitmesh.wire.path import normalise
 
 if TYPE_CHECKING:
     from mitmesh.rules import PathRule
 
-_END = re.compile(r"[?#]")
-_WEIRD = re.compile(r"[\x00-\x20\x7f%?#]")
-_LONGEST = 2048
 _DATA = re.compile(
     r"/(files|uploads|moderations|conversations|vector_stores)(/|$)|/event_logging/|/claude_code/|[/:]cancel$"
 )
 _ODD = re.compile(r"//|/\.|[;\\%]")
 """A path that a provider may read as another one is not known to be anything."""
-
-
-def normalise(path: str) -> str | None:
-    """A path as servers read it: without query, fragment and `;params`, percent-decoded once, `\\` as `/`, without
-    empty, `.` and `..` segments and trailing slash, in lower case (Azure ignores case). None where servers may differ.
-    """
-    path = _END.split(path, maxsplit=1)[0]
-    if not path.startswith("/") or len(path) > _LONGEST:
-        return None
-    if "%" in path:
-        try:
-            path = unquote_to_bytes(path).decode()
-        except UnicodeDecodeError:
-            return None
-    if _WEIRD.search(path):
-        return None
-    segments: list[str] = []
-    for segment in path.replace("\\", "/").lower().split("/"):
-        segment = segment.partition(";")[0]
-        if segment == "..":
-            del segments[-1:]
-        elif segment not in ("", "."):
-            segments.append(segment)
-    return "/" + "/".join(segments)
 
 
 def is_about_data(path: str) -> bool:
@@ -56,7 +30,7 @@ def compile_path(pattern: str) -> re.Pattern[str]:
 
     `*` is one segment or a part of one, `**` any number of segments.
     """
-    if not pattern.startswith(("/", "**/")) or _END.search(pattern):
+    if not pattern.startswith(("/", "**/")) or "?" in pattern or "#" in pattern:
         raise ValueError("must begin with `/` or `**/` and have no query")
     regex = ""
     for segment in pattern.strip("/").lower().split("/"):

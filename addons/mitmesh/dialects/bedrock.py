@@ -9,8 +9,8 @@ import re
 
 from mitmesh.dialects.base import Refusal
 from mitmesh.dialects.walk import encode
-from mitmesh.paths import normalise
 from mitmesh.wire.eventstream import exception
+from mitmesh.wire.path import normalise
 
 _PATH = re.compile(r"/model/.+/(invoke|converse)(-with-response-stream|-stream)?$")
 _TYPES = {

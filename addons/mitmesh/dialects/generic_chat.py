@@ -18,7 +18,7 @@ from mitmesh.dialects.bedrock import streams
 from mitmesh.dialects.openai_common import choices as openai_choices
 from mitmesh.dialects.openai_common import read_usage
 from mitmesh.dialects.walk import count, is_sealed, items, limit, obj, string
-from mitmesh.paths import normalise
+from mitmesh.wire.path import normalise
 
 LABELS = frozenset({
     "type", "event_type", "object", "event", "id", "model", "role", "created_at", "status", "p", "o",

@@ -12,11 +12,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from mitmesh.exchange import Billing, Exchange, Mode, Origin, Target
 from mitmesh.globs import glob
 from mitmesh.identities import team_of
-from mitmesh.paths import compile_path, normalise
+from mitmesh.paths import compile_path
 from mitmesh.rules import HostRule, Hosts, Provider, RouteRule, Rules
 from mitmesh.scope import HostTable
 from mitmesh.stage import Stage
 from mitmesh.stages.scope import Scope
+from mitmesh.wire.path import normalise
 
 # fmt: off
 HARMLESS = frozenset({
