@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -67,8 +68,19 @@ BLOCK = {"type": "content_block_delta", "index": 2, "delta": {"type": "text_delt
 DELTA = {"type": "response.output_text.delta", "sequence_number": 7, "delta": "x"}
 
 
-def stopped(dialect: str, last: Any, framing: Framing = Framing.SSE) -> list[tuple[str | None, Any]]:
-    raw = DIALECTS[dialect].stop(Answer(id="id-1", model="m"), last, framing=framing)
+def stopped(
+    dialect: str, last: Any, framing: Framing = Framing.SSE, before: Sequence[Any] = ()
+) -> list[tuple[str | None, Any]]:
+    """The events that end a stream before `last`."""
+    reader = DIALECTS[dialect].reader()
+    reader.answer.id, reader.answer.model = "id-1", "m"
+    for doc in before:
+        reader.feed(Event(b""), doc)
+    reader.parts.mark()
+    reader.feed(Event(b""), last)
+    reader.parts.undo()
+    reader.finish()
+    raw = DIALECTS[dialect].stop(reader.answer, last, framing=framing)
     events: list[Event] = [*(cut := framer(framing)).feed(raw), *cut.flush()]
     return [(event.name, json.loads(event.data)) for event in events if event.data]
 
@@ -79,6 +91,36 @@ def test_chat_finishes_the_choice_that_spoke() -> None:
     assert doc["choices"] == [{"index": 1, "delta": {}, "logprobs": None, "finish_reason": "length"}]
     [(_, doc)] = stopped("openai_chat", TEXT)
     assert doc["object"] == "text_completion" and doc["choices"][0]["text"] == ""
+
+
+def choice(index: int, finish: str | None = None, **said: Any) -> dict[str, Any]:
+    return {"choices": [{"index": index, **said, "finish_reason": finish}]}
+
+
+@pytest.mark.parametrize("said", [{"delta": {"content": "x"}}, {"text": "x"}], ids=["chat", "completions"])
+def test_chat_finishes_every_choice_that_began(said: dict[str, Any]) -> None:
+    """With `n: 3` that are two, where one has ended; the reason in the event that is not delivered is none."""
+    before = [choice(2, **said), choice(0, **said), choice(1, **said), choice(0, "stop", **said)]
+    for last in (choice(1, **said), choice(1, "stop", **said)):
+        ends = [doc["choices"] for _, doc in stopped("openai_chat", last, before=before)]
+        assert [(end["index"], end["finish_reason"]) for (end,) in ends] == [(1, "length"), (2, "length")]
+        assert all(end.keys() & {"text", "delta"} == said.keys() for (end,) in ends)
+
+
+def candidates(*indices: int, finish: str | None = None) -> dict[str, Any]:
+    content = {"parts": [{"text": "x"}], "role": "model"}
+    return {"candidates": [{"content": content, "index": index, "finishReason": finish} for index in indices]}
+
+
+def test_gemini_finishes_every_candidate_that_began() -> None:
+    """The same, in one chunk."""
+    before = [candidates(0, 1), candidates(2), candidates(1, finish="STOP")]
+    for last in (candidates(0), candidates(0, finish="STOP")):
+        [(_, doc)] = stopped("gemini", last, before=before)
+        assert [(each["index"], each["finishReason"]) for each in doc["candidates"]] == [
+            (0, "MAX_TOKENS"),
+            (2, "MAX_TOKENS"),
+        ]
 
 
 def test_anthropic_closes_the_block_and_the_message() -> None:
