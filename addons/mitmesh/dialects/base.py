@@ -136,13 +136,24 @@ class Kind(StrEnum):
 
 
 @dataclass(slots=True)
+class OutputItem:
+    """An item of an answer under way, where the API has such (Responses): its place, what it is called, is it whole?"""
+
+    index: int
+    names: dict[str, str]
+    whole: bool = False
+
+
+@dataclass(slots=True)
 class Part:
-    """One part of an answer. For a tool call `text` is the arguments as JSON text, `name` and `call_id` its own."""
+    """One part of an answer. For a tool call `text` is the arguments as JSON text, `name` and `call_id` its own. `item`
+    is the one that it is of, until the answer is whole."""
 
     kind: Kind
     text: str = ""
     name: str | None = None
     call_id: str | None = None
+    item: OutputItem | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
