@@ -147,6 +147,13 @@ def test_a_grant_is_for_a_subject_of_the_limit(limit: str, asked: str | None, su
     assert quota.granted(quota.parser().parse_args(words), LIMITS, NOON).subject == subject
 
 
+def test_a_grant_beyond_a_low_stop() -> None:
+    """Where the limit refuses does not matter to what may be granted of it."""
+    low = Limit(id="low", unit="requests", limit="9", per="day", hard_stop_at=50)
+    words = ["grant", "low", "--amount", "5", "--for", "2h", "--reason", "r"]
+    assert quota.granted(quota.parser().parse_args(words), Quotas(limits=[low]), NOON).amount == 5
+
+
 def test_a_grant_for_nobody_says_so(used: Path) -> None:
     """A name that nothing is counted for may be misspelt."""
     words = ("grant", "team", "--amount", "5", "--for", "2h", "--reason", "r", "--subject")
