@@ -562,6 +562,16 @@ async def test_loops(house: House) -> None:
     assert not (await house.ask(body=turn("pytest failed", "s2"))).verdicts
 
 
+async def test_a_loop_that_is_observed_stays_warned(house: House) -> None:
+    """It goes on, so its answers go on to say it; where no warning is wanted none is given."""
+    for warn, told in ((2, ["", "Loop:", "Loop:", "Loop:"]), (None, [""] * 4)):
+        house.limit(loops={"warn": warn, "stop": 3, "mode": "observe"})
+        asked = [await house.ask(body=said("pytest failed in the parser", f"session-{warn}")) for _ in range(4)]
+        assert [x.answer_headers.get("x-mesh-quota-warn", "")[:5] for x in asked] == told
+        assert [v.action.value for x in asked[2:] for v in x.verdicts] == ["refuse"] * 2
+        assert not any(x.refusal for x in asked)
+
+
 LOOPS = {"warn": 3, "stop": 5, "alike": 60}
 FAILED = "pytest failed at 12:0{}: 3 failed, 7 passed in the module of the parser, which reads the header of {}"
 
