@@ -21,8 +21,11 @@ from mitmesh.dialects import DIALECTS
 from mitmesh.dialects.base import Answer, Call, Event, Framing, Operation
 from mitmesh.exchange import Action, Exchange, Mode, Target, Verdict
 from mitmesh.guard import Guard
+from mitmesh.redaction.placeholders import Table
+from mitmesh.redaction.restore import RestoreStream
 from mitmesh.rules import HostRule, Rules
 from mitmesh.stage import Stage, StreamEnded, StreamHeld
+from mitmesh.wire.frames import framer
 
 RECORDED = {
     "anthropic_stream_thinking": ("anthropic", Framing.SSE),
@@ -268,6 +271,28 @@ def test_an_event_that_was_not_delivered_is_no_part_of_the_answer() -> None:
     taps.feed([spoken("one", "two", "three")])
     taps.tap._stop()
     assert taps.x.answer and taps.x.answer.text == "one" and taps.cuts == 1 and b"no more" in taps.out
+
+
+def test_what_an_end_says_again_is_what_was_delivered() -> None:
+    """The caller's own values are back in a finish of ours too, and its numbers go on from what was delivered."""
+    waits = Waits(
+        StreamEnded(Verdict("quota", Action.REFUSE, "tok", Mode.ENFORCE, "v", "no more", 429, "quota_exceeded"))
+    )
+    waits.ready = True
+    restore = RestoreStream(DIALECTS["openai_responses"], Table({"EMAIL_1": "ann@example.com"}))
+    taps = Taps(exchange("openai_responses"), Framing.SSE, "", ("quota", waits), ("redact", restore))
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "content": []}
+    docs: list[Any] = [{"type": "response.output_item.added", "output_index": 0, "item": message}]
+    for word in ("to <EMA", "IL_1>, and <EM", "two"):
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        docs.append({"type": "response.output_text.delta", **place, "delta": word})
+    taps.feed([b"data: " + json.dumps({**doc, "sequence_number": n}).encode() + b"\n\n" for n, doc in enumerate(docs)])
+    said = [json.loads(event.data) for event in framer(Framing.SSE).feed(taps.out)]
+    assert "".join(doc.get("delta", "") for doc in said) == "to ann@example.com, and <EM"
+    assert [doc["type"] for doc in said[-2:]] == ["response.incomplete", "error"]
+    assert [doc["sequence_number"] for doc in said[-2:]] == [3, 4]
+    (item,) = said[-2]["response"]["output"]
+    assert item["id"] == "msg_1" and item["content"][0]["text"] == "to ann@example.com, and <EM"
 
 
 def test_an_array_that_ends_before_it_began_is_an_array() -> None:

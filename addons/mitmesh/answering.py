@@ -263,14 +263,19 @@ class Tap:
         self._cut()
 
     def _stopped(self, ended: StreamEnded, last: Any) -> list[bytes]:
-        """End the stream as a stage decided: what the others held back, the dialect's own finish, then the reason."""
+        """End the stream as a stage decided: the dialect's own finish as the others would have it (it may say again
+        what was said), what they held back, then the reason."""
         self._finish()
+        self._stop()
         said, x = ended.verdict, self.x
         refusal = Refusal(said.status, said.type, said.reason, said.rule_id, x.id, said.retry_after)
         finish = x.dialect.stop(_used(self._reader.answer, ended.output), last, framing=self.framing)
-        held = self._held_back()
-        end = finish + x.dialect.stream_error(refusal, framing=self.framing, last=last)
-        return [*held, self._opened(end) if not held else end]
+        self._transforms = [pair for pair in self._transforms if pair[0].name != said.stage]
+        events = [*(cut := framer(self.framing)).feed(finish), *cut.flush()]
+        out = [piece.raw for event in events for piece in self._transformed(event, _parsed(event.data))]
+        out += self._held_back()
+        error = x.dialect.stream_error(refusal, framing=self.framing, last=last)
+        return [self._opened(b"".join([*out, error]))]
 
     def _end(self, rule: str, message: str) -> list[bytes]:
         """Cut the provider off; the bytes that tell the client so, in its dialect. Nothing can be said in a stream
@@ -282,7 +287,8 @@ class Tap:
 
     def _opened(self, last: bytes) -> bytes:
         """The last events; where they are the first as well, an array begins with them."""
-        return last if self._sent or self.framing is not Framing.JSON_ARRAY else b"[" + last.lstrip(b",\r\n")
+        begun = self._sent or self.framing is not Framing.JSON_ARRAY or last.startswith(b"[")
+        return last if begun else b"[" + last.lstrip(b",\r\n")
 
 
 def _used(answer: Answer, output: int) -> Answer:

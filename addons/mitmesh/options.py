@@ -22,7 +22,11 @@ OWN: dict[str, tuple[type, Any, str]] = {
         "",
         "Tokens that teams may use in a calendar month, team=tokens, several with commas; before rules/quotas.yaml.",
     ),
-    "mesh_warn_at": (int, 80, "Percent of mesh_team_limits from which answers carry a warning."),
+    "mesh_warn_at": (
+        int,
+        80,
+        "Percent of mesh_team_limits from which answers carry a warning; 80 is lowered to 80 percent of the hard stop.",
+    ),
     "mesh_hard_stop_at": (int, 100, "Percent of mesh_team_limits at which calls are refused."),
     "mesh_drain": (int, 10, "Seconds that calls in flight have to end when the process is told to stop."),
 }

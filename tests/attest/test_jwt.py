@@ -89,6 +89,16 @@ async def test_claims_that_do_not_hold(tokens: Tokens, change: dict[str, Any]) -
     assert "evil" not in str(caught.value)
 
 
+async def test_long_names_are_told_apart(tokens: Tokens) -> None:
+    """Two that only begin alike are two, of at most 128 characters; one of so many stays as it is."""
+    names = ["x" * 128, "x" * 129, "x" * 200, "x" * 200 + "ü"]
+    said = [await tokens.verify(signed(GOOD | {"sub": name, "team": name, "roles": [name]})) for name in names]
+    assert said[0].user == names[0] and said[1].user == "x" * 112 + "18de14b9d8eea5a3"
+    for users in ({each.user for each in said}, {each.team for each in said}, {each.roles for each in said}):
+        assert len(users) == len(names)
+    assert {len(each.user or "") for each in said} == {128}
+
+
 @pytest.mark.parametrize("missing", ["iss", "aud", "exp"])
 async def test_claims_that_are_missing(tokens: Tokens, missing: str) -> None:
     """Without them a token is good for anybody, or for ever."""

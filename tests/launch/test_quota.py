@@ -13,7 +13,7 @@ from mitmesh.launch import LaunchError, quota
 from mitmesh.launch.__main__ import limits, parser
 from mitmesh.quotas.in_sqlite import SqliteLedger
 from mitmesh.quotas.ledger import Key, Want
-from mitmesh.quotas.plan import NOW
+from mitmesh.quotas.plan import NOW, quoted
 from mitmesh.quotas.windows import window
 from mitmesh.rules.quotas import Limit, Quotas
 
@@ -97,6 +97,16 @@ def test_grants_and_revokes(used: Path) -> None:
         told(used, "revoke", name)
 
 
+def test_an_unused_limit_is_named_as_it_is_counted(used: Path) -> None:
+    """Whatever its name has in it; and what was granted of it is there."""
+    rules = Quotas(limits=[Limit(id="odd", unit="requests", limit="5", per="day", team="é,=x")])
+    words = ("--amount", "2", "--for", "2h", "--reason", "r", "--subject", f"team={quoted('é,=x')}")
+    assert told(used, "grant", "odd", *words, rules=rules).startswith("granted")
+    assert "team 'é,=x'" in told(used, rules=rules).splitlines()[1]
+    (row,) = json.loads(told(used, "--json", rules=rules))["limits"]
+    assert (row["subject"], row["left"]) == ("team=%C3%A9%2C%3Dx", 7)
+
+
 GOOD = {"limit": "team", "--amount": "5", "--for": "2h", "--reason": "r"}
 
 
@@ -145,6 +155,13 @@ def test_a_grant_is_for_a_subject_of_the_limit(limit: str, asked: str | None, su
     """As it is counted, however it is written."""
     words = ["grant", limit, "--amount", "5", "--for", "2h", "--reason", "r", *(["--subject", asked] if asked else [])]
     assert quota.granted(quota.parser().parse_args(words), LIMITS, NOON).subject == subject
+
+
+def test_a_grant_beyond_a_low_stop() -> None:
+    """Where the limit refuses does not matter to what may be granted of it."""
+    low = Limit(id="low", unit="requests", limit="9", per="day", hard_stop_at=50)
+    words = ["grant", "low", "--amount", "5", "--for", "2h", "--reason", "r"]
+    assert quota.granted(quota.parser().parse_args(words), Quotas(limits=[low]), NOON).amount == 5
 
 
 def test_a_grant_for_nobody_says_so(used: Path) -> None:

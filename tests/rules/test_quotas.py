@@ -140,7 +140,9 @@ def test_a_flag_beside_a_rule_of_its_name() -> None:
         team_limits(rules, "a=5", 80, 100)
 
 
-def test_a_stop_below_the_usual_warning() -> None:
-    """Whoever sets the stop alone need not set the warning."""
-    assert team_limits(Quotas(), "a=5", 80, 50).limits[0].hard_stop_at == 50
-    assert Limit(id="a", unit="tokens", limit="5", per="day", hard_stop_at=50).warn_at == 80
+@pytest.mark.parametrize(("stop", "warning"), [(200, 80), (100, 80), (99, 79), (50, 40), (30, 24), (1, 1)])
+def test_a_stop_below_the_usual_warning(stop: int, warning: int) -> None:
+    """Whoever sets the stop alone is warned before it, and need not set the warning; in the file and by flag."""
+    flag = team_limits(Quotas(), "a=5", 80, stop).limits[0]
+    assert (flag.hard_stop_at, flag.warn_at) == (stop, warning)
+    assert Limit(id="a", unit="tokens", limit="5", per="day", hard_stop_at=stop).warn_at == warning

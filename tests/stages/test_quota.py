@@ -20,6 +20,7 @@ from mitmesh.quotas import in_sqlite
 from mitmesh.quotas.in_redis import RedisLedger
 from mitmesh.quotas.in_sqlite import FILE, SqliteLedger
 from mitmesh.quotas.journal import Journal
+from mitmesh.quotas.ledger import ALL, Grant
 from mitmesh.quotas.repeats import Repeats
 from mitmesh.quotas.share import SharingLedger
 from mitmesh.rules import HostRule, Prices, Rules
@@ -139,6 +140,26 @@ async def test_warns(house: House) -> None:
     assert [(v.action.value, v.rule_id) for v in x.verdicts] == [("warn", "team")]
     assert x.answer_headers["x-mesh-quota-pct"] == "85%"
     assert x.answer_headers["x-mesh-quota-warn"].startswith("team 'red' used 850/1,000 tokens")
+
+
+async def test_a_hard_stop_is_named(house: House) -> None:
+    """A refusal says of how much it is, for that is not the limit; so do a warning, and a grant beyond it."""
+    house.limit({"id": "low", "unit": "requests", "limit": 10, "per": "day", "hard_stop_at": 30, "warn_at": 20})
+    for _ in range(3):
+        x = await house.ask()
+        await house.done(x)
+    said = "everyone used 2/10 requests today (20%, hard stop at 30%, limit low)"
+    assert x.answer_headers["x-mesh-quota-warn"] == said
+    refusal = (await house.ask()).refusal
+    assert refusal and refusal.reason == (
+        "Quota exceeded: everyone used 3/3 requests today (hard stop at 30% of 10); this call may need 1 (limit low)."
+    )
+    assert house.stage._books
+    grant = Grant("g", "low", ALL, 1, int(house.clock()) + 60, "r", "me", "requests")
+    await house.stage._books.ledger.grant(grant)
+    await house.done(await house.ask())
+    refusal = (await house.ask()).refusal
+    assert refusal and "used 4/4 requests today (hard stop at 30% of 10, 1 more granted);" in refusal.reason
 
 
 async def test_observe_lets_through_and_records(house: House) -> None:
@@ -595,6 +616,16 @@ async def test_loops(house: House) -> None:
     assert seen == ["", "", "Loop:", "Loop:", "loop_detected", "loop_detected"]
     assert (await house.ask(body=turn("All of them pass now, what is next on the list of things?"))).refusal is None
     assert not (await house.ask(body=turn("pytest failed", "s2"))).verdicts
+
+
+async def test_a_loop_that_is_observed_stays_warned(house: House) -> None:
+    """It goes on, so its answers go on to say it; where no warning is wanted none is given."""
+    for warn, told in ((2, ["", "Loop:", "Loop:", "Loop:"]), (None, [""] * 4)):
+        house.limit(loops={"warn": warn, "stop": 3, "mode": "observe"})
+        asked = [await house.ask(body=said("pytest failed in the parser", f"session-{warn}")) for _ in range(4)]
+        assert [x.answer_headers.get("x-mesh-quota-warn", "")[:5] for x in asked] == told
+        assert [v.action.value for x in asked[2:] for v in x.verdicts] == ["refuse"] * 2
+        assert not any(x.refusal for x in asked)
 
 
 LOOPS = {"warn": 3, "stop": 5, "alike": 60}

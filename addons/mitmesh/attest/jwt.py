@@ -48,6 +48,7 @@ _WHY = {
 }
 """What is wrong with a claim, in other words than that it does not hold."""
 _WORD = 128
+"""Characters of a name; as the rules and claims in headers have them."""
 
 log = logging.getLogger(__name__)
 
@@ -245,7 +246,12 @@ def _at(claims: Any, path: str | None) -> Any:
 
 
 def _word(value: Any) -> str | None:
-    """A name fit for rules, the audit and metrics; anything else is none."""
+    """A name fit for rules, the audit and metrics; anything else is none. What is longer ends in a hash of the whole:
+    two that only begin alike are not one."""
     if not isinstance(value, str) or not value.isprintable():
         return None
-    return value.strip()[:_WORD] or None
+    name = value.strip()
+    if len(name) > _WORD:
+        mark = blake2b(name.encode(), digest_size=8).hexdigest()
+        name = name[: _WORD - len(mark)] + mark
+    return name or None

@@ -105,7 +105,7 @@ def _plain(answer: Answer) -> dict[str, Any]:
     return said
 
 
-_ANSWER, _PART, _USAGE = (tuple(each.name for each in fields(kind)) for kind in (Answer, Part, Usage))
+_ANSWER, _PART, _USAGE = (tuple(each.name for each in fields(kind) if each.compare) for kind in (Answer, Part, Usage))
 
 
 def _answer(said: dict[str, Any]) -> Answer:

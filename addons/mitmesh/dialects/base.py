@@ -136,13 +136,24 @@ class Kind(StrEnum):
 
 
 @dataclass(slots=True)
+class OutputItem:
+    """An item of an answer under way, where the API has such (Responses): its place, what it is called, is it whole?"""
+
+    index: int
+    names: dict[str, str]
+    whole: bool = False
+
+
+@dataclass(slots=True)
 class Part:
-    """One part of an answer. For a tool call `text` is the arguments as JSON text, `name` and `call_id` its own."""
+    """One part of an answer. For a tool call `text` is the arguments as JSON text, `name` and `call_id` its own. `item`
+    is the one that it is of, until the answer is whole."""
 
     kind: Kind
     text: str = ""
     name: str | None = None
     call_id: str | None = None
+    item: OutputItem | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)
@@ -152,7 +163,8 @@ class Answer:
     `complete` is true once the dialect's own end was seen (a finish reason and the closing event of a stream).
     `finish` is the provider's word for why it ended, `stopped_by` the stop sequence it ended with (Anthropic says it).
     `error` is the provider's error type or code, never its message. `beyond` says that there is more in it than is read
-    (citations, further choices, signatures ...): what is rendered of it is less than it was.
+    (citations, further choices, signatures ...): what is rendered of it is less than it was. `open` are the choices
+    (candidates) that began and have no finish reason yet, by their index.
     """
 
     id: str | None = None
@@ -164,6 +176,7 @@ class Answer:
     complete: bool = False
     stopped_by: str | None = None
     beyond: bool = False
+    open: list[int] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -298,7 +311,7 @@ class Dialect:
 
     def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
         """The events that finish a stream before its time, as one that ran out of tokens: `answer` is what was said so
-        far, `last` the payload of the last event. An error's event may follow."""
+        far, `last` the payload of the event that is not delivered any more. An error's event may follow."""
         return b""
 
     def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:

@@ -71,8 +71,8 @@ class Gemini(Dialect):
         return encode(gemini_render.error(refusal))
 
     def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
-        """A chunk with a finish reason."""
-        return gemini_render.stop(answer, framing)
+        """A chunk with a finish reason for each candidate that has none."""
+        return gemini_render.stop(answer, last, framing)
 
     def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
         """`maxOutputTokens`, in the spelling of the configuration that is there."""

@@ -14,6 +14,7 @@ NO_TEXTS = frozenset(
     | {"createTime", "urlRetrievalStatus", "status", "@type"}
 )
 """Keys outside of parts whose strings, where they look like a name, are no texts."""
+_MOST_CANDIDATES = 1000
 _CANDIDATE = frozenset({"content", "finishReason", "index", "safetyRatings", "avgLogprobs", "tokenCount", "score"})
 _PART = frozenset({"text", "thought", "functionCall"})
 _CALL = frozenset({"id", "name", "args"})
@@ -49,7 +50,7 @@ class Reader:
     """Builds an Answer from chunks. Complete once each candidate seen gave its finish reason; a Gemini stream has no
     closing event."""
 
-    __slots__ = ("_finished", "_seen", "_usage", "answer", "cut", "parts")
+    __slots__ = ("_seen", "_usage", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
@@ -57,7 +58,6 @@ class Reader:
         self.parts = Parts(self.answer.parts, limit)
         self._usage: dict[str, Any] = {}
         self._seen: set[int] = set()
-        self._finished: set[int] = set()
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one chunk."""
@@ -78,7 +78,7 @@ class Reader:
         if isinstance(counted := doc.get("usageMetadata"), dict):
             self._usage.update(counted)  # cumulative: what a later chunk does not say again stands
             answer.usage = usage(self._usage)
-        answer.complete = answer.error is None and answer.finish is not None and self._seen <= self._finished
+        answer.complete = answer.error is None and answer.finish is not None and not answer.open
 
     def finish(self) -> None:
         """The stream ended."""
@@ -86,12 +86,15 @@ class Reader:
 
     def _candidate(self, candidate: dict[str, Any]) -> None:
         index = count(candidate.get("index"))
-        self._seen.add(index)
+        if index not in self._seen and len(self._seen) < _MOST_CANDIDATES:
+            self._seen.add(index)
+            self.answer.open.append(index)
         self.answer.beyond |= index > 0 or more_than(candidate, _CANDIDATE)
         for part in items(obj(candidate.get("content")).get("parts")):
             self._part(index, obj(part))
         if reason := string(candidate.get("finishReason")):
-            self._finished.add(index)
+            if index in self.answer.open:
+                self.answer.open.remove(index)
             if index == 0 or self.answer.finish is None:
                 self.answer.finish = reason
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from mitmesh.dialects.base import Answer, Framing, Kind, Part, Refusal, Usage
-from mitmesh.dialects.walk import arguments, encode, sse, words
+from mitmesh.dialects.walk import arguments, count, encode, items, obj, sse, words
 
 FINISHES = {
     "length": "MAX_TOKENS",
@@ -76,9 +76,12 @@ def stream_error(refusal: Refusal, framing: Framing) -> bytes:
     return sse(error(refusal))
 
 
-def stop(answer: Answer, framing: Framing) -> bytes:
-    """A last chunk that says nothing, and that the tokens ran out."""
+def stop(answer: Answer, last: Any, framing: Framing) -> bytes:
+    """A last chunk: of each candidate that began, or would speak now, and has not ended, that the tokens ran out."""
     document = _document(replace(answer, finish="max_tokens"), [{"text": ""}], last=True)
+    speaking = (count(obj(candidate).get("index")) for candidate in items(obj(last).get("candidates")))
+    (candidate,) = document["candidates"]
+    document["candidates"] = [{**candidate, "index": index} for index in sorted({*answer.open, *speaking} or {0})]
     return b",\r\n" + encode(document) if framing is Framing.JSON_ARRAY else sse(document)
 
 

@@ -73,7 +73,7 @@ class OpenAIChat(Dialect):
         return sse({"error": openai_common.error_body(refusal)})
 
     def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
-        """A chunk with a finish reason for the choice that spoke last."""
+        """A chunk with a finish reason for each choice that has none."""
         return openai_chat_render.stop(answer, last)
 
     def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:

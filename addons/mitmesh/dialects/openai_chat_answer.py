@@ -43,18 +43,18 @@ def read_answer(doc: Any) -> Answer:
 class Reader:
     """Reads one stream; complete with every choice's finish reason and `[DONE]`."""
 
-    __slots__ = ("_choices", "answer", "cut", "parts")
+    __slots__ = ("_seen", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
         self.parts = Parts(self.answer.parts, limit)
-        self._choices: dict[int, bool] = {}
+        self._seen: set[int] = set()
 
     @property
     def finished(self) -> bool:
         """Has every choice its finish reason, and did nothing fail?"""
-        return self.answer.error is None and bool(self._choices) and all(self._choices.values())
+        return self.answer.error is None and bool(self._seen) and not self.answer.open
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event and its parsed payload, None for `[DONE]`."""
@@ -106,10 +106,13 @@ class Reader:
         self.answer.beyond |= index > 0 or bool(choice.get("logprobs"))
         finish = choice.get("finish_reason")
         if isinstance(finish, str):
-            self._choices[index] = True
+            self._seen.add(index)
+            if index in self.answer.open:
+                self.answer.open.remove(index)
             self.answer.finish = self.answer.finish or finish[:_NAME_LENGTH]
-        elif len(self._choices) < _MOST_CHOICES:
-            self._choices.setdefault(index, False)
+        elif index not in self._seen and len(self._seen) < _MOST_CHOICES:
+            self._seen.add(index)
+            self.answer.open.append(index)
 
     def _say(self, key: tuple[int, Slot], kind: Kind, text: str) -> None:
         if text:

@@ -58,12 +58,15 @@ def render_stream(answer: Answer, *, usage: bool) -> Iterator[bytes]:
 
 
 def stop(answer: Answer, last: Any) -> bytes:
-    """The end of the choice that spoke last, which ran out of tokens; in completions, as they have it."""
-    spoke = next((obj(choice) for choice in items(obj(last).get("choices"))), {})
-    said: dict[str, Any] = {"text": ""} if "text" in spoke else {"delta": {}}
-    choice = {"index": count(spoke.get("index")), **said, "logprobs": None, "finish_reason": "length"}
-    kind = "text_completion" if "text" in spoke else "chat.completion.chunk"
-    return sse(_head(answer, kind) | {"choices": [choice]})
+    """A chunk for each choice that began, or would speak now, and has not ended: it ran out of tokens. In completions,
+    as they have it."""
+    speaking = [obj(choice) for choice in items(obj(last).get("choices"))]
+    is_text = any("text" in choice for choice in speaking)
+    head = _head(answer, "text_completion" if is_text else "chat.completion.chunk")
+    said: dict[str, Any] = {"text": ""} if is_text else {"delta": {}}
+    ending = {*answer.open, *(count(choice.get("index")) for choice in speaking)} or {0}
+    choices = ({"index": index, **said, "logprobs": None, "finish_reason": "length"} for index in sorted(ending))
+    return b"".join(sse(head | {"choices": [choice]}) for choice in choices)
 
 
 def usage(used: Usage) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class OpenAIResponses(Dialect):
         return openai_common.refusal_body(refusal)
 
     def stop(self, answer: Answer, last: Any, *, framing: Framing = Framing.SSE) -> bytes:
-        """`response.incomplete`, for its output ran out of tokens."""
+        """`response.incomplete`, for its output ran out of tokens, with the items as far as they were said."""
         return openai_responses_render.stop(answer, last)
 
     def cap_output(self, doc: Any, most: int, provider: str, path: str = "") -> tuple[Path, Any] | None:
@@ -90,7 +90,7 @@ class OpenAIResponses(Dialect):
     def stream_error(self, refusal: Refusal, *, framing: Framing = Framing.SSE, last: Any = None) -> bytes:
         """The refusal as an `error` event: flat as the API documents it, nested as its SDK looks for it."""
         error = openai_common.error_body(refusal)
-        number = count(obj(last).get("sequence_number")) + 2 if last else 0  # after stop's
+        number = count(obj(last).get("sequence_number")) + 1 if last else 0  # after stop's
         event = {
             "type": "error",
             "sequence_number": number,

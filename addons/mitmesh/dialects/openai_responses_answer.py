@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mitmesh.dialects.base import Answer, Event, Kind, Part
+from mitmesh.dialects.base import Answer, Event, Kind, OutputItem, Part
 from mitmesh.dialects.openai_common import error_word, read_usage
 from mitmesh.dialects.openai_responses_texts import channel, delta_kind
 from mitmesh.dialects.parts import Parts
 from mitmesh.dialects.walk import count, dump, items, more_than, obj, string
 
 _NAME_LENGTH = 256
+_MOST_ITEMS = 1000
+_NAMES = ("id", "type", "call_id", "name", "namespace", "role", "phase", "server_label", "container_id")
+"""What an item that did not become whole is said again with."""
 _ENDS = frozenset({"completed", "incomplete"})
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _DELTAS = frozenset(
@@ -48,12 +51,13 @@ def read_answer(doc: Any) -> Answer:
 class Reader:
     """Reads one stream; complete with `response.completed` or `response.incomplete`."""
 
-    __slots__ = ("answer", "cut", "parts")
+    __slots__ = ("_items", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
         self.parts = Parts(self.answer.parts, limit)
+        self._items: dict[int, OutputItem] = {}
 
     def feed(self, event: Event, doc: Any) -> None:
         """Take one event and its parsed payload."""
@@ -92,6 +96,8 @@ class Reader:
             reason = string(obj(response.get("incomplete_details")).get("reason"))
             answer.finish = (reason or status)[:_NAME_LENGTH]
             answer.complete = status in _ENDS and answer.error is None
+            for part in answer.parts:
+                part.item = None  # the whole answer said its items itself
 
     def _head(self, response: dict[str, Any]) -> None:
         self.answer.id = self.answer.id or string(response.get("id"))
@@ -102,20 +108,27 @@ class Reader:
         if not isinstance(delta, str):
             return
         kind = delta_kind(stem)
-        key = f"call:{count(doc.get('output_index'))}" if kind is Kind.TOOL_CALL else channel(doc, stem)
+        index = count(doc.get("output_index"))
+        key = f"call:{index}" if kind is Kind.TOOL_CALL else channel(doc, stem)
         if self.parts.last(key):
             self.cut |= not self.parts.add(key, delta)
         else:
-            self.cut |= not self.parts.open(key, Part(kind, delta))
+            self.cut |= not self.parts.open(key, Part(kind, delta, item=self._items.get(index)))
 
     def _added(self, index: int, item: dict[str, Any]) -> None:
-        """A tool call begins; what it is called with follows in deltas, or with the whole item."""
+        """An item begins; what a tool is called with follows in deltas, or with the whole item."""
+        if len(self._items) < _MOST_ITEMS:
+            self._items[index] = OutputItem(index, _names(item))
         if _is_call(item):
-            self.cut |= not self.parts.open(f"call:{index}", _call(item, ""))
+            part = _call(item, "")
+            part.item = self._items.get(index)
+            self.cut |= not self.parts.open(f"call:{index}", part)
 
     def _done(self, index: int, item: dict[str, Any]) -> None:
         """An item is whole: a tool call that had no deltas has its input here."""
         self.answer.beyond |= _is_beyond(item)
+        if index in self._items:
+            self._items[index].whole = item.get("status") in (None, "completed")
         if _is_call(item):
             key = f"call:{index}"
             part = self.parts.last(key)
@@ -155,6 +168,12 @@ def _is_beyond(item: dict[str, Any]) -> bool:
 def _is_call(item: dict[str, Any]) -> bool:
     kind = item.get("type")
     return isinstance(kind, str) and kind.endswith("_call") and kind not in _OPAQUE
+
+
+def _names(item: dict[str, Any]) -> dict[str, str]:
+    """What it is called."""
+    found = ((name, string(item.get(name))) for name in _NAMES)
+    return {name: value for name, value in found if value and len(value) <= _NAME_LENGTH}
 
 
 def _call(item: dict[str, Any], text: str) -> Part:

@@ -14,6 +14,13 @@ from mitmesh.dialects.walk import count, encode, obj, sse, words
 type Item = dict[str, Any]
 type Fields = dict[str, Any]
 
+_INPUTS = {
+    "function_call": "arguments",
+    "mcp_call": "arguments",
+    "custom_tool_call": "input",
+    "code_interpreter_call": "code",
+}
+"""Where items of tools have what the tool is called with."""
 _PREFIXES = {Kind.TEXT: "msg_", Kind.REFUSAL: "msg_", Kind.REASONING: "rs_", Kind.TOOL_CALL: "fc_"}
 
 
@@ -48,10 +55,11 @@ def render_stream(answer: Answer) -> Iterator[bytes]:
 
 
 def stop(answer: Answer, last: Any) -> bytes:
-    """The end of a response that ran out of tokens. Its output is not said again."""
+    """The end of a response that ran out of tokens, in the place of `last`, with what was said of its items."""
     stopped = replace(answer, finish="max_output_tokens")
-    response = _response(stopped, answer_id(answer, "resp_"), int(time.time()), [])
-    number = count(obj(last).get("sequence_number")) + 1
+    output = _begun_items(answer, count(obj(last).get("output_index")))
+    response = _response(stopped, answer_id(answer, "resp_"), int(time.time()), output)
+    number = count(obj(last).get("sequence_number"))
     kind = "response.incomplete"
     return sse({"type": kind, "sequence_number": number, "response": response}, kind)
 
@@ -99,6 +107,29 @@ def _item(part: Part) -> Item:
     if part.kind is Kind.REASONING:
         return {**item, "type": "reasoning", "summary": [_content(part.kind, part.text)]}
     return {**item, "type": "message", "role": "assistant", "content": [_content(part.kind, part.text)]}
+
+
+def _begun_items(answer: Answer, last: int) -> list[Item]:
+    """The output items of which anything was said, by the names they began with; `last` is not whole."""
+    found: dict[int, list[Part]] = {}
+    for part in _shown(answer):
+        found.setdefault(id(part.item or part), []).append(part)
+    return [_so_far(parts, last) for parts in found.values()]
+
+
+def _so_far(parts: list[Part], last: int) -> Item:
+    """An item with these parts."""
+    first, item = parts[0], parts[0].item
+    if item is None:  # nobody told that it began
+        return {**_item(first), "status": "incomplete"}
+    whole = item.whole and item.index != last
+    made: Item = {**item.names, "status": "completed" if whole else "incomplete"}
+    if first.kind is not Kind.TOOL_CALL:
+        said = [_content(part.kind, part.text) for part in parts]
+        return {**made, "summary" if first.kind is Kind.REASONING else "content": said}
+    field = _INPUTS.get(item.names.get("type", ""))
+    text = "" if first.text == "{}" and not whole else first.text  # Parts' word for a call without arguments
+    return {**made, field: text} if field else made
 
 
 def _begun(item: Item) -> Item:

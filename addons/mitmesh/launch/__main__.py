@@ -56,7 +56,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="TEAM=N",
         help="tokens that a team may use in a month; may be given for each team",
     )
-    made.add_argument("--warn-at", type=int, default=80, metavar="N", help="percent of it that warns; 80")
+    made.add_argument(
+        "--warn-at",
+        type=int,
+        default=80,
+        metavar="N",
+        help="percent of it that warns; 80, or 80 percent of a lower hard stop",
+    )
     made.add_argument("--hard-stop-at", type=int, default=100, metavar="N", help="percent of it that refuses; 100")
     for option, port in PORTS.items():
         made.add_argument(option, type=int, default=port, metavar="N", help=f"default {port}; 0 is any free port")

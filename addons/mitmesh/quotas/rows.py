@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mitmesh.quotas.ledger import ALL, Count, Grant
+from mitmesh.quotas.plan import quoted
 from mitmesh.quotas.windows import NEVER, window
-from mitmesh.rules.quotas import DIMENSIONS, Limit
+from mitmesh.rules.quotas import Limit
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def rows(limits: Sequence[Limit], counts: Sequence[Count], grants: Sequence[Gran
                 seen = True
                 yield _row(limit, unit, subject, used, reserved, amount, grants, _resets(limit, oldest, now))
         if not seen:
-            given = (f"{name}={getattr(limit, name)}" for name in DIMENSIONS if getattr(limit, name))
+            given = (f"{name}={quoted(wanted)}" for name, wanted in limit.about)
             resets = _resets(limit, None, now)
             yield _row(limit, limit.unit, ",".join(given), 0, 0, limit.amount, grants, resets)
 

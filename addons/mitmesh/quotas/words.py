@@ -46,9 +46,18 @@ def percent(match: Match, standing: Standing) -> int:
 
 
 def full(match: Match, standing: Standing) -> str:
-    """How full it is, in a sentence's beginning."""
+    """How full it is up to where it refuses, in a sentence's beginning."""
+    said, stop = _used(match, standing, match.most), match.limit.hard_stop_at
+    if stop == 100:
+        return said
+    granted = f", {number(match.unit, standing.granted)} more granted" if standing.granted else ""
+    return f"{said} (hard stop at {stop}% of {number(match.unit, match.amount)}{granted})"
+
+
+def _used(match: Match, standing: Standing, most: int) -> str:
+    """Who used how much of `most`, and of what is granted."""
     counted = standing.used + (standing.reserved if match.unit == "concurrent" else 0)
-    said = f"{whose(match.key.subject)} used {of(match.unit, counted, match.amount + standing.granted)}"
+    said = f"{whose(match.key.subject)} used {of(match.unit, counted, most + standing.granted)}"
     return f"{said} {span(match.limit)}"
 
 
@@ -77,4 +86,6 @@ def overran(match: Match, standing: Standing) -> str:
 
 def warning(match: Match, standing: Standing) -> str:
     """That a limit is nearly used up."""
-    return f"{full(match, standing)} ({percent(match, standing)}%, limit {match.limit.id})"
+    stop = match.limit.hard_stop_at
+    stops = f"hard stop at {stop}%, " if stop != 100 else ""
+    return f"{_used(match, standing, match.amount)} ({percent(match, standing)}%, {stops}limit {match.limit.id})"

@@ -66,7 +66,13 @@ class Limit(_Model):
     provider: Word | None = Field(default=None, description="The same for the provider.")
     namespace: Word | None = Field(default=None, description="The same for the Kubernetes namespace.")
     key: Word | None = Field(default=None, description="The same for the id of the virtual key.")
-    warn_at: int = Field(default=80, ge=1, le=1000, description="From here on answers carry a warning, in percent.")
+    warn_at: int = Field(
+        default=80,
+        ge=1,
+        le=1000,
+        description="From here on answers carry a warning, in percent; by default not above 80 percent of "
+        "`hard_stop_at`.",
+    )
     hard_stop_at: int = Field(default=100, ge=1, le=1000, description="Here calls are refused, in percent.")
     mode: Mode | None = Field(default=None, description="observe or enforce; default as mesh.yaml says.")
     billing: list[Billing] | None = Field(
@@ -116,7 +122,10 @@ class Limit(_Model):
             raise ValueError("`unpriced_tokens` is for limits in dollars")
         if self.unit not in ("dollars", "tokens") and self.output_cap is not None:
             raise ValueError("`output_cap` is for limits on tokens or dollars")
-        if self.warn_at > self.hard_stop_at and "warn_at" in self.model_fields_set:
+        if "warn_at" not in self.model_fields_set:
+            usual = min(self.warn_at, max(1, self.hard_stop_at * 80 // 100))
+            object.__setattr__(self, "warn_at", usual)  # it is frozen
+        elif self.warn_at > self.hard_stop_at:
             raise ValueError("`warn_at` must not be above `hard_stop_at`, or nobody is ever warned")
         for name in DIMENSIONS:
             if name != "model" and "*" in (getattr(self, name) or ""):

@@ -229,12 +229,15 @@ class Quota(Stage):
         times = await self._times(x, rules)
         said = f"Loop: this session has sent the same step {times} times in {rules.minutes} minutes."
         mode = rules.mode or x.rules.mode(x.identity.team)
-        if rules.stop and times >= rules.stop:
+        warns, stops = (bool(level and times >= level) for level in (rules.warn, rules.stop))
+        if stops:
             wait = rules.minutes * 60
             x.refuse(self.name, "loops", said, mode=mode, status=429, type="loop_detected", retry_after=wait)
-            return mode is Mode.ENFORCE
-        if rules.warn and times >= rules.warn:
+            if mode is Mode.ENFORCE:
+                return True
+        elif warns:
             x.decide(self.name, Action.WARN, "loops", said)
+        if warns:  # one that is only observed goes on
             x.answer_headers["x-mesh-quota-warn"] = said
         return False
 
