@@ -135,14 +135,14 @@ def test_tools_without_deltas() -> None:
     """A tool call that was not streamed is read from its finished item."""
     item = {"type": "web_search_call", "id": "ws_1"}
     done = item | {"action": {"query": "q"}}
-    answer = read_stream(
-        RESPONSES,
-        stream(
-            {"type": "response.output_item.added", "output_index": 0, "item": item},
-            {"type": "response.output_item.done", "output_index": 0, "item": done},
-        ),
-    ).answer
-    assert answer.parts == [Part(Kind.TOOL_CALL, '{"query":"q"}', "web_search_call", "ws_1")]
+    events = stream(
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+    )
+    reader = read_stream(RESPONSES, events)
+    assert reader.parts.size == len('web_search_call{"query":"q"}'), "a limit counts it while it runs"
+    assert read_stream(RESPONSES, events, limit=110).cut
+    assert reader.answer.parts == [Part(Kind.TOOL_CALL, '{"query":"q"}', "web_search_call", "ws_1")]
 
 
 def test_limit() -> None:

@@ -131,12 +131,12 @@ class Reader:
             self._items[index].whole = item.get("status") in (None, "completed")
         if _is_call(item):
             key = f"call:{index}"
-            part = self.parts.last(key)
-            self.parts.close(key)
-            if part is None:
+            if self.parts.last(key) is None:
                 self.cut |= not self.parts.open(key, _call(item, _input(item)))
-            elif part.text == "{}":  # Parts' word for a call without arguments
-                part.text = _input(item) or part.text
+            else:
+                if self.parts.is_empty(key):
+                    self.cut |= not self.parts.add(key, _input(item))
+                self.parts.close(key)
         elif item.get("type") in _OPAQUE:
             self.cut |= not self.parts.open(f"item:{index}", Part(Kind.OPAQUE))
 

@@ -42,6 +42,11 @@ class Parts:
         found = self._open.get(key)
         return found[0] if found else None
 
+    def is_empty(self, key: Hashable) -> bool:
+        """Did nothing come yet of the open part of that key?"""
+        found = self._open.get(key)
+        return found is not None and not any(found[1])
+
     def add(self, key: Hashable, text: str) -> bool:
         """More text of an open part; where none is open there is nothing to add to. False where there is no room."""
         found = self._open.get(key)
