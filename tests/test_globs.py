@@ -35,6 +35,8 @@ def test_glob(pattern: str, text: str, matches: bool) -> None:
         ("us.anthropic.claude-opus-4-v1:0", "claude-opus-*", True),
         ("arn:aws:bedrock:us-east-1:1:inference-profile/us-gov.anthropic.claude-opus-4-v1:0", "claude-opus-*", True),
         ("amazon.nova-pro-v1:0", "NOVA-*", True),
+        ("llama3.2:latest", "llama3.2", True),
+        ("llama3.2:70b", "llama3.2", False),
         ("my.claude-opus-4", "claude-opus-*", False),
         ("gpt-4.1", "1", False),
         ("claude-sonnet-4", "claude-opus-*", False),

@@ -23,7 +23,7 @@ def glob(pattern: str) -> re.Pattern[str]:
 
 def is_model(name: str, patterns: Iterable[str]) -> bool:
     """Is this a model that one of the patterns means? Names are taken with what routers and clouds put before them
-    (`anthropic/`, `models/`, `us.anthropic.`) or without."""
-    bare = name.rpartition("/")[2]
+    (`anthropic/`, `models/`, `us.anthropic.`) or without, and without Ollama's `:latest`."""
+    bare = name.removesuffix(":latest").rpartition("/")[2]
     spellings = {name, bare, _VENDOR.sub("", bare, count=1)}
     return any(glob(pattern).fullmatch(each) for pattern in patterns for each in spellings)

@@ -19,9 +19,11 @@ _ODD = re.compile(r"//|/\.|[;\\%]")
 """A path that a provider may read as another one is not known to be anything."""
 
 
-def is_about_data(path: str) -> bool:
+def is_about_data(path: str, provider: str) -> bool:
     """Is a path (with its query) about files, cancelling, telemetry, where no model runs?"""
     path = path.partition("?")[0].rstrip("/")
+    if provider == "mistral" and "/conversations" in path:
+        return False  # OpenAI's only keep what is said
     return _DATA.search(path) is not None and _ODD.search(path) is None
 
 

@@ -48,12 +48,14 @@ class Pods:
     def _read(self, seen: os.stat_result) -> None:
         assert self._path
         if seen.st_uid not in (0, os.geteuid()) or seen.st_mode & 0o022 or seen.st_size > MOST:
-            log.error("mitmesh: mesh_pods %s is not believed: another's, writable by others, or too large", self._path)
+            log.warning(
+                "mitmesh: mesh_pods %s is not believed: another's, writable by others, or too large", self._path
+            )
             return
         try:
             self._pods = parse(self._path.read_bytes())
         except (OSError, ValueError, RecursionError):
-            log.error("mitmesh: mesh_pods %s cannot be read; what was known stays", self._path)
+            log.warning("mitmesh: mesh_pods %s cannot be read; what was known stays", self._path)
 
 
 def parse(text: bytes) -> dict[str, Pod]:

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from mitmesh.dialects import fallbacks
 from mitmesh.dialects.base import Call, Dialect, DialectError
+from mitmesh.dialects.in_path import is_deployment
+from mitmesh.dialects.walk import string
 from mitmesh.exchange import Inspected
 from mitmesh.rules import Limits
 from mitmesh.wire.compression import BadCompression, TooLarge, UnknownEncoding, decompress
@@ -118,6 +120,9 @@ def _call(dialect: Dialect, doc: object, path: str, headers: Mapping[str, str]) 
         call = dialect.read(doc, path, headers)
     except DialectError as error:
         raise Unreadable(400, "body.wrong_shape", f"The body has not the shape of this API: {error}.") from None
+    if call.model and isinstance(doc, dict) and is_deployment(path):
+        call.claimed = string(doc.get("model"))
+        doc = {**doc, "model": None}
     call.others = _further(doc, call.model)
     return call
 

@@ -125,7 +125,8 @@ def test_further_models(others: tuple[str, ...], allow: list[str], refuse: list[
 )
 def test_what_names_no_model(method: str, path: str, operation: Operation, runs: bool) -> None:
     """Where only some models are allowed, what may run one must say which."""
-    assert runs_a_model(method, path, operation) is runs
+    assert runs_a_model(method, path, "openai", operation) is runs
+    assert runs_a_model("POST", "/v1/conversations", "mistral", operation)
     assert may_use(Call(operation), ["gpt-*"], runs_one=runs) is not runs
     assert not may_use(Call(operation, "o3"), ["gpt-*"], runs_one=runs)
 

@@ -27,6 +27,7 @@ from mitmesh.dialects.fallbacks import MOST, TooManyModels, answered, further
         ({"requests": [{"params": {"model": "a"}}, {"params": {"model": "b"}}, 7, {"params": 7}]}, ("a", "b")),
         ({"requests": [{"model": "models/a"}, {"model": "m"}]}, ("a",)),
         ({"batch": {"model": "models/gemini-2.5-pro"}}, ("gemini-2.5-pro",)),
+        ({"Model": "o3", "MODEL": ["o4"]}, ("o3", "o4")),
         ({"session": {"type": "realtime", "model": "gpt-realtime"}}, ("gpt-realtime",)),
         ({"model": 7, "batch": "x"}, ()),
         ({"models": None, "fallbacks": 7, "tools": {}, "requests": "x", "providerOptions": []}, ()),

@@ -64,10 +64,34 @@ ASSIST = "/v1internal:streamGenerateContent"
             3,
             (("inferenceConfig", "maxTokens"), 9),
         ),
-        (f"{NOVA}/invoke", {"inferenceConfig": {"maxTokens": 3}}, "chat", "none", 3, None),
-        ("/model/meta.llama3/invoke-with-response-stream", {"prompt": "x", "max_gen_len": 4}, "chat", "aws", 4, None),
-        ("/model/amazon.titan-text/invoke", {"textGenerationConfig": {"maxTokenCount": 8}}, "chat", "none", 8, None),
+        (
+            f"{NOVA}/invoke",
+            {"inferenceConfig": {"maxTokens": 3}},
+            "chat",
+            "none",
+            3,
+            (("inferenceConfig", "maxTokens"), 9),
+        ),
+        (
+            "/model/meta.llama3/invoke-with-response-stream",
+            {"prompt": "x", "max_gen_len": 4},
+            "chat",
+            "aws",
+            4,
+            (("max_gen_len",), 9),
+        ),
+        (
+            "/model/amazon.titan-text/invoke",
+            {"textGenerationConfig": {"maxTokenCount": 8}},
+            "chat",
+            "none",
+            8,
+            (("textGenerationConfig", "maxTokenCount"), 9),
+        ),
         ("/model/amazon.titan-embed-text-v2/invoke", {"inputText": "x"}, "other", "none", None, None),
+        ("/model/amazon.titan-image-generator-v2/invoke", {"taskType": "x"}, "other", "none", None, None),
+        ("/model/amazon.nova-canvas-v1/invoke", {"taskType": "x"}, "other", "none", None, None),
+        ("/model/stability.sd3/invoke", {"prompt": "x"}, "other", "none", None, None),
         (
             ASSIST,
             {"request": {"contents": []}},
@@ -135,6 +159,24 @@ def test_who_wrote_it() -> None:
     wrapped = GENERIC.read({"request": {"contents": [{"role": "model", "parts": [{"text": "x"}]}]}}, ASSIST, {})
     assert [(text.text, text.provenance) for text in wrapped.texts][-1] == ("x", Provenance.ASSISTANT)
     assert GENERIC.read({"prompt": "hi"}, "/api/generate", {}).texts[0].provenance is Provenance.USER
+
+
+@pytest.mark.parametrize(
+    ("path", "doc", "cap"),
+    [
+        ("/model/amazon.nova-lite-v1:0/invoke", {"messages": []}, (("inferenceConfig",), {"maxTokens": 9})),
+        ("/model/amazon.titan-text-v1/invoke", {"inputText": "x"}, (("textGenerationConfig",), {"maxTokenCount": 9})),
+        ("/model/us.meta.llama3-v1:0/invoke", {"prompt": "x"}, (("max_gen_len",), 9)),
+        ("/model/mistral.mistral-large/invoke", {"prompt": "x"}, (("max_tokens",), 9)),
+        ("/model/cohere.command-r/invoke-with-response-stream", {"message": "x"}, (("max_tokens",), 9)),
+        ("/model/nobody.knows/invoke", {"prompt": "x"}, None),
+        ("/api/chat", {"options": None}, (("options",), {"num_predict": 9})),
+        (f"{NOVA}/converse", {"inferenceConfig": None}, (("inferenceConfig",), {"maxTokens": 9})),
+    ],
+)
+def test_what_bounds_it(path: str, doc: Any, cap: Any) -> None:
+    """At Bedrock's InvokeModel each family of models has its own name; null is none."""
+    assert GENERIC.cap_output(doc, 9, "", path) == cap
 
 
 @pytest.mark.parametrize(
@@ -214,6 +256,36 @@ def test_streams() -> None:
     reader.finish()
     assert not reader.answer.complete
     assert GENERIC.read_answer({"model": "m", "id": "x", "text": "hi", "type": "a b"}).text == "hi\na b"
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"event_type": "stream-end", "response": {"text": " cat" * 50, "meta": {}}},
+        {"data": {"object": "thread.message", "content": [{"text": {"value": " cat" * 50}}]}},
+        {"object": "thread.run", "instructions": " be kind" * 50, "metadata": {"a": "b" * 50}},
+    ],
+)
+def test_what_is_said_again(last: Any) -> None:
+    """All of it at the end, or what was asked: it counts once, so no limit ends a stream for it."""
+    reader = GENERIC.reader()
+    for _ in range(50):
+        reader.feed(Event(b""), {"text": " cat"})
+    reader.feed(Event(b""), last)
+    reader.feed(Event(b""), {"text": " dog"})
+    reader.finish()
+    assert reader.answer.text.split() == ["cat"] * 50 + ["dog"]
+    assert reader.parts.size < 220
+
+
+def test_pictures_are_no_words() -> None:
+    """Neither in an answer nor in a stream."""
+    picture = "iVBORw0KGgo" * 100
+    assert GENERIC.read_answer({"images": [picture], "text": "done"}).text == "done"
+    reader = GENERIC.reader()
+    reader.feed(Event(b""), {"b64_json": picture, "text": "done"})
+    reader.finish()
+    assert reader.answer.text == "done"
 
 
 @pytest.mark.parametrize("framing", [Framing.SSE, Framing.NDJSON, Framing.JSON_ARRAY, Framing.AWS])

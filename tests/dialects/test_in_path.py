@@ -26,7 +26,8 @@ ARN = "arn:aws:bedrock:us-east-1:1:inference-profile/us.anthropic.claude-opus-4-
         ("/v1beta/models/gemini-2.5-pro:generateContent", "gemini-2.5-pro"),
         ("/v1/projects/p/locations/l/publishers/mistralai/models/mistral-large@2411:rawPredict", "mistral-large@2411"),
         ("/v1beta/models/gemini%3AbatchGenerateContent", "gemini"),
-        ("/models/meta/llama-3", "meta/llama-3"),
+        ("/models/meta/llama-3", None),
+        ("/models/chat/completions", None),
         ("/v1/models/gpt-5", None),
         ("/v1/chat/completions?model=gpt-5", None),
         ("/openai/deployments/", None),
@@ -48,4 +49,7 @@ def test_which_counts() -> None:
     assert named("/v1/realtime/calls?model=a", model="b").model == "b"
     assert named("/v1/realtime/calls?x=1&model=a").model == "a"
     assert named("/x", modelId="a").model == "a"
+    assert named("/models/meta/llama-3").model == named("/hf-inference/models/meta/llama-3").model == "meta/llama-3"
+    for path in ("/models/chat/completions", "/models/images/embeddings", "/models/x/embeddings"):  # Azure's
+        assert named(path, model="b").model == "b" and named(path).model is None
     assert model_in_query("/x?model=") is None and model_in_query("/x?y") is None

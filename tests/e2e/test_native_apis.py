@@ -32,6 +32,7 @@ limits:
 - {id: tokens, unit: tokens, limit: 200, per: month, user: each}
 - {id: opus, unit: requests, limit: 1, per: month, user: each, model: "claude-opus-*"}
 - {id: money, unit: dollars, limit: 10, per: month, user: each, provider: openai}
+- {id: azure, unit: dollars, limit: 10, per: month, user: each, provider: azure}
 """
 IDENTITIES = """
 trust_headers_from: [127.0.0.1/32]
@@ -342,11 +343,11 @@ def test_models_in_forms_and_paths(world: World) -> None:
         assert ask("t", f"{opus}/{verb}", json=doc) == 403
         assert ask("few", f"https://{BEDROCK}/model/{CLAUDE}/{verb}", json=doc) == 200
         assert ask("few", f"https://{BEDROCK}/model/{NOVA}/{verb}", json=doc) == 403
-    for name, body in (("gpt-5", "gpt-4o-mini"), ("GPT-5", "gpt-4o-mini"), ("gpt-4o", "gpt-5")):
+    for name, body, status in (("gpt-5", "gpt-4o-mini", 403), ("GPT-5", "gpt-4o-mini", 403), ("gpt-4o", "gpt-5", 200)):
         url, rest = deployed(name, body)
-        assert ask("t", url, **rest) == 403
-    url, rest = deployed("gpt-4o", "gpt-4o")
-    assert ask("few", url, **rest) == 200
+        assert ask("t", url, **rest) == status
+        assert ask("few", url, **rest) == status
+    assert ask("few", f"https://{AZURE}/models/chat/completions", json={"model": "gpt-4o", "messages": USER}) == 200
 
 
 @pytest.mark.slow
@@ -370,3 +371,22 @@ def test_an_upload_has_a_price(world: World) -> None:
         file = ("a.mp3", b"ID3\xff\x00" * 20, "audio/mpeg")
         assert sdk.audio.transcriptions.create(model="gpt-4o-transcribe", file=file).text == "hi"
     assert world.used("upload") == 59
+
+
+@pytest.mark.slow
+def test_a_deployment_with_a_name_of_its_own(world: World) -> None:
+    """Its price is that of the model that it is said to be, and then of the one that answered."""
+    doc = {"model": "gpt-4o", "messages": USER, "max_tokens": 5}
+    said = {
+        "model": "gpt-4o-mini-2024-07-18",
+        "choices": [],
+        "usage": {"prompt_tokens": 1000, "completion_tokens": 1000},
+    }
+    world.provider.script(Script(body=json.dumps(said).encode(), content_type="application/json"))
+    url = f"https://{AZURE}/openai/deployments/prod-chat/chat/completions?api-version=1"
+    with world.client("deployed") as http:
+        assert http.post(url, json=doc).status_code == 200
+        assert http.post(url, json={**doc, "model": "nobody-knows"}).status_code == 402
+    query = "select used from counts where key like 'azure\x1f%user=deployed%' and reserved = 0 and used > 0"
+    wait_for(lambda: world.mesh.rows(query, database="quota"), "it is settled")
+    assert world.mesh.rows(query, database="quota") == [{"used": 750}]

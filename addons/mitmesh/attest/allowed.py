@@ -31,10 +31,12 @@ def may_use(call: Call, allow: Iterable[str], refuse: Iterable[str] = (), *, run
     return not wanted or all(is_model(name, wanted) for name in call.models)
 
 
-def runs_a_model(method: str, path: str, operation: Operation) -> bool:
+def runs_a_model(method: str, path: str, provider: str, operation: Operation) -> bool:
     """May this call run a model, though it names none? Not where something is looked up or taken away, or files are
     sent."""
-    return operation is not Operation.OTHER or not (method in ("GET", "HEAD", "DELETE") or is_about_data(path))
+    return operation is not Operation.OTHER or not (
+        method in ("GET", "HEAD", "DELETE") or is_about_data(path, provider)
+    )
 
 
 def in_scope(operation: Operation, key: Key) -> bool:

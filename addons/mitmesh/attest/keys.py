@@ -156,7 +156,8 @@ class KeyRing:
             before, self.problem = self.problem, f"{FILE} cannot be read: {type(error).__name__}"
             self._keys = {}
             if self.problem != before:  # it is looked at twice a second
-                log.error("identity: %s; no virtual key is taken", self.problem)
+                # No error: while it starts, mitmproxy would end the process for one, and with it everybody's calls.
+                log.warning("identity: %s; no virtual key is taken", self.problem)
 
 
 def hash_of(hasher: Hasher, text: str) -> str:

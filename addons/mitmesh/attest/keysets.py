@@ -161,7 +161,8 @@ class KeySets:
                 log.warning("identity: keys of %s: %s of the set %s", source, held.left_out, _UNUSABLE)
         except (OSError, ValueError, aiohttp.ClientError, TimeoutError) as error:
             held.problem = f"cannot be read: {_said(error)}"
-            log.error("identity: keys of %s: %s", source, held.problem)
+            # No error: while it starts, mitmproxy would end the process for one, and with it everybody's calls.
+            log.warning("identity: keys of %s: %s", source, held.problem)
 
     async def _fetched(self, source: str, trust: str | None) -> bytes:
         context = await asyncio.to_thread(trusting, trust or certifi.where())

@@ -96,6 +96,8 @@ class Call:
     opaque_bytes: int = 0
     token_ids: int = 0
     token_bytes: int = 0
+    claimed: str | None = None
+    """The model that its body names where it is another, in its path, that serves it (Azure)."""
     others: tuple[str, ...] = ()
     """Further models that it names, any of which may serve it (see fallbacks)."""
 

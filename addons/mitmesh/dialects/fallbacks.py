@@ -56,6 +56,9 @@ def _named(doc: dict[str, Any], model: str | None) -> Iterator[str]:
     own = string(doc.get("model"))
     if own and own != model and (model is None or _bare(own) != _bare(model)):
         yield own  # not what the path says
+    for key in doc:
+        if key != "model" and key.lower() == "model":  # servers in Go take it in any case
+            yield from _names(doc[key])
     if own and "," in own:
         yield from _names(own)
     if preset := string(doc.get("preset")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any, ClassVar
 
 from mitmesh.dialects import bedrock, generic_chat
@@ -21,11 +22,15 @@ from mitmesh.dialects.base import (
     Provenance,
     Refusal,
 )
-from mitmesh.dialects.in_path import model_in, model_in_query
+from mitmesh.dialects.in_path import model_at_huggingface, model_in, model_in_query
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import Finder, encode, is_name, obj, sse, string, strings, words
+from mitmesh.dialects.walk import Finder, encode, is_media, is_name, obj, sse, string, strings, words
 from mitmesh.wire.eventstream import event
 
+_MOST_TEXTS = 1_000
+"""Texts of a stream that are remembered, as hashes."""
+_REPEATS = 32
+"""Characters of a text that is not said twice by chance."""
 _LONGEST_ERROR = 64  # characters; an error type is a word, not a message
 
 
@@ -71,7 +76,7 @@ class Generic(Dialect):
 
     def read_answer(self, doc: Any) -> Answer:
         """All strings but an API's own words, joined by newlines, as one text."""
-        text = "\n".join(text for _, text in strings(doc, skip=generic_chat.LABELS))
+        text = "\n".join(text for _, text in _said(doc))
         answer = Answer(parts=[Part(Kind.TEXT, text)] if text else [], error=error_type(doc))
         answer.usage = generic_chat.usage(doc)
         answer.complete = doc is not None and answer.error is None
@@ -122,12 +127,14 @@ class Generic(Dialect):
 class Reader:
     """Collects the strings of a stream's events as one text."""
 
-    __slots__ = ("_at", "_told", "answer", "cut", "parts")
+    __slots__ = ("_at", "_run", "_told", "_whole", "answer", "cut", "parts")
 
     def __init__(self, limit: int) -> None:
         self.answer = Answer()
         self.cut = False
         self._at: Path | None = None  # where the last text lay: the next one there goes on with it
+        self._run = _digest("")  # what came there
+        self._whole: set[bytes] = set()  # texts that came before, as hashes
         self._told = 0  # bytes of text, when usage was told last
         self.parts = Parts(self.answer.parts, limit)
 
@@ -135,15 +142,26 @@ class Reader:
         """Take one event."""
         failed = event.name if event.name and event.name.endswith("Exception") else None  # AWS's
         self.answer.error = self.answer.error or error_type(doc) or failed
-        for at, text in strings(doc, skip=generic_chat.LABELS):
+        for at, text in _said(doc):
             goes_on = at == self._at
+            if not goes_on:
+                self._turn()
+                if len(text) >= _REPEATS and _digest(text).digest() in self._whole:
+                    continue  # at their end some say all of it once more
             self._at = at
+            self._run.update(text.encode("utf-8", "surrogatepass"))
             if self.parts.last(0):
                 self.cut |= not self.parts.add(0, text if goes_on else "\n" + text)
             else:
                 self.cut |= not self.parts.open(0, Part(Kind.TEXT, text))
         if said := generic_chat.usage(doc):
             self.answer.usage, self._told = generic_chat.latest(said, self.answer.usage), self.parts.size
+
+    def _turn(self) -> None:
+        """Another text begins: the one before is whole, if it is."""
+        if self._at is not None and len(self._whole) < _MOST_TEXTS:
+            self._whole.add(self._run.digest())
+        self._run = _digest("")
 
     def finish(self) -> None:
         """The stream ended; whether at its own end nobody can say, so it counts as complete where no error came, and
@@ -152,10 +170,27 @@ class Reader:
         self.answer.complete = self.answer.error is None and (not self.answer.usage or self._told == self.parts.size)
 
 
+def _digest(text: str) -> blake2b:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+
+
+def _said(doc: Any) -> Iterator[tuple[Path, str]]:
+    """What an answer or event says: its strings, without an API's own words, media, and what it repeats of the
+    request."""
+    for path, text in strings(doc, skip=generic_chat.LABELS):
+        if path[:1] not in _REPEATED and not is_media(text):
+            yield path, text
+
+
+_REPEATED = tuple((name,) for name in ("instructions", "metadata", "tools", "prompt", "request"))
+"""Members at the top in which OpenAI's objects say again what was asked."""
+
+
 def _model(doc: Any, path: str) -> str | None:
     """The model that serves a request, as far as it says."""
     fields = obj(doc)
-    return model_in(path) or string(fields.get("model")) or string(fields.get("modelId")) or model_in_query(path)
+    named = model_in(path) or string(fields.get("model")) or string(fields.get("modelId"))
+    return named or model_at_huggingface(path) or model_in_query(path)
 
 
 def _event(value: Any, framing: Framing, name: str | None = None) -> bytes:

@@ -17,7 +17,7 @@ from mitmesh.dialects.base import Framing, Operation, Path, Provenance, Text, Us
 from mitmesh.dialects.bedrock import streams
 from mitmesh.dialects.openai_common import choices as openai_choices
 from mitmesh.dialects.openai_common import read_usage
-from mitmesh.dialects.walk import count, is_sealed, items, limit, obj, string
+from mitmesh.dialects.walk import count, is_media, items, limit, obj, string
 from mitmesh.wire.path import normalise
 
 LABELS = frozenset({
@@ -28,11 +28,13 @@ LABELS = frozenset({
 })  # fmt: skip
 """Members of answers whose names say what something is; what they hold is no output where it looks like a name."""
 
+_NO_WORDS = "embed|image|canvas|reel|stability|stable-|rerank"
+"""Parts of the names of models at Bedrock whose answers are no words."""
 _APIS = {
     "ollama": re.compile(r"/api/(chat|generate)$"),
     "cohere": re.compile(r"/v[12]/(chat|generate)$"),
     "converse": re.compile(r"/model/.+/converse(-stream)?$"),
-    "invoke": re.compile(r"/model/(?!.*embed).+/invoke(-with-response-stream)?$"),
+    "invoke": re.compile(rf"/model/(?!.*({_NO_WORDS})).+/invoke(-with-response-stream)?$"),
     "gemini": re.compile(r":(stream)?generatecontent$"),
     "text": re.compile(r"/(generate|generate_stream|completion|retry_completion)$"),
 }
@@ -52,8 +54,15 @@ _PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gemini": (("maxOutputTokens",), ("generationConfig",)),
 }
 """Where alone an API looks for its bound: what it does not heed is none."""
-_LONG = 512
-"""Characters of base64 that are media."""
+_FAMILIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "nova": _PLACES["converse"],
+    "titan-t": (("maxTokenCount",), ("textGenerationConfig",)),
+    "llama": (("max_gen_len",), ("",)),
+    **dict.fromkeys(
+        ("mistral", "mixtral", "ministral", "command", "deepseek", "jamba", "qwen", "gpt-oss"), _PLACES["cohere"]
+    ),
+}
+"""The same for models at Bedrock's InvokeModel, by a part of the name; `anthropic` has a dialect."""
 _ROLES = {
     "system": Provenance.SYSTEM,
     "developer": Provenance.SYSTEM,
@@ -99,23 +108,23 @@ def bound(doc: Any, path: str) -> int | None:
     """The most output tokens that a chat may have by what it says itself, where the API heeds it."""
     fields = obj(doc)
     fields = obj(fields.get("request")) or fields
-    names, settings = _PLACES.get(_api(_bare(path)) or "", (_BOUNDS, ("", *_SETTINGS)))
+    names, settings = _place(_bare(path)) or (_BOUNDS, ("", *_SETTINGS))
     places = [obj(fields.get(each)) if each else fields for each in settings]
     return max((found for place in places for name in names if (found := limit(place.get(name)))), default=None)
 
 
 def cap(doc: Any, path: str, most: int) -> tuple[Path, Any] | None:
     """The value to set so that an answer has at most so many tokens; None where the API's name for it is not known."""
-    fields, api = obj(doc), _api(_bare(path))
+    fields, bare = obj(doc), _bare(path)
     at: Path = ()
-    if api == "gemini" and "request" in fields:
+    if _api(bare) == "gemini" and "request" in fields:
         fields, at = obj(fields["request"]), ("request",)
-    if api not in _PLACES or not fields:
+    if (place := _place(bare)) is None or not fields:
         return None
-    (name,), (settings,) = _PLACES[api]
+    (name,), (settings,) = place
     if not settings:
         return (*at, name), most
-    if settings not in fields:
+    if fields.get(settings) is None:
         return (*at, settings), {name: most}
     return ((*at, settings, name), most) if isinstance(fields[settings], dict) else None
 
@@ -138,7 +147,7 @@ def attribute(texts: list[Text], doc: Any) -> None:
     wraps = 1 if fields is not doc else 0
     for text in texts:
         path = text.path[wraps:]
-        if len(text.text) > _LONG and is_sealed(text.text):
+        if is_media(text.text):
             continue
         if len(path) > 2 and path[0] in ("messages", "contents", "chat_history") and isinstance(path[1], int):
             if path[2] == "role":
@@ -207,6 +216,14 @@ def _first(said: Mapping[str, Any], names: tuple[str, ...]) -> int:
 def _whole(value: Any) -> Any:
     """A number as a whole one: Cohere writes 12.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _place(bare: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Names of the bound, and the members that hold it, of the API at a path; None where it is not known."""
+    api = _api(bare)
+    if api == "invoke":
+        return next((place for family, place in _FAMILIES.items() if family in bare), None)
+    return _PLACES.get(api or "")
 
 
 def _api(bare: str) -> str | None:

@@ -13,9 +13,11 @@ from urllib.parse import parse_qs, unquote
 _NAMED = re.compile(
     r"/(?:deployments|engines)/+(?P<deployment>[^/]+)/"
     r"|/model/+(?P<bedrock>.+?)/+(?:invoke|converse|count-tokens|async-invoke)(?:-[a-z-]+)?$"
-    r"|/(?:models|endpoints|tunedmodels)/+(?P<method>[^/]+?):\w+$"
-    r"|^/(?:hf-inference/)?models/+(?P<huggingface>[^/:]+/[^/:]+)$",
+    r"|/(?:models|endpoints|tunedmodels)/+(?P<method>[^/]+?):\w+$",
     re.IGNORECASE,
+)
+_HUGGINGFACE = re.compile(
+    r"^/(?:hf-inference/)?models/+((?!chat/|images/)[^/:]+/(?!embeddings$)[^/:]+)$", re.IGNORECASE
 )
 
 
@@ -23,6 +25,18 @@ def model_in(path: str) -> str | None:
     """The model that a path names, or None. `path` may have a query."""
     found = _NAMED.search(unquote(path.partition("?")[0]).rstrip("/"))
     return next(name for name in found.groups() if name) if found else None
+
+
+def is_deployment(path: str) -> bool:
+    """Does a path name a deployment (Azure), so that a model in the body is not heeded?"""
+    found = _NAMED.search(unquote(path.partition("?")[0]))
+    return found is not None and found["deployment"] is not None
+
+
+def model_at_huggingface(path: str) -> str | None:
+    """The model that a path of Hugging Face's own API names, or None. Azure has `/models/chat/completions`."""
+    found = _HUGGINGFACE.search(unquote(path.partition("?")[0]).rstrip("/"))
+    return found[1] if found else None
 
 
 def model_in_query(path: str) -> str | None:

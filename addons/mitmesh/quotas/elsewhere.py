@@ -47,7 +47,7 @@ def is_free(x: Exchange) -> bool:
     """Is it about files, cancelling, telemetry: what uses no tokens and costs no dollars, whatever is in its body?"""
     if x.operation is not Operation.OTHER and not x.path.partition("?")[0].rstrip("/").endswith("/cancel"):
         return False
-    return is_about_data(x.path)
+    return is_about_data(x.path, x.provider)
 
 
 def is_background(x: Exchange) -> bool:

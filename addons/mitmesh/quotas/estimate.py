@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mitmesh import tokens
 from mitmesh.dialects.base import Provenance
+from mitmesh.dialects.walk import is_media
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,11 @@ class Prompts:
 
     async def count(self, call: Call) -> int:
         """The tokens of a call's prompt, media included."""
-        texts = [text for text in call.texts if text.provenance is not Provenance.METADATA] or call.texts
+        texts = [text for text in call.texts if text.provenance is not Provenance.METADATA]
+        shown = 0
+        if not texts:  # of an API that nobody knows: all but pictures, which are no words
+            texts = [text for text in call.texts if not is_media(text.text)]
+            shown = sum(len(text.text) for text in call.texts) - sum(len(text.text) for text in texts)
         name = tokens.encoding_name(call.model)
         keys = [(hash(text.text), len(text.text), name) for text in texts]
         new = {key: text.text for key, text in zip(keys, texts, strict=True) if key not in self._counts}
@@ -53,7 +58,7 @@ class Prompts:
             known |= zip(new, counts, strict=True)
         self._remember(known, len(new))
         messages = len({text.message for text in texts})
-        media = (call.opaque_bytes - call.token_bytes) // MEDIA
+        media = (call.opaque_bytes - call.token_bytes + shown) // MEDIA
         return sum(known[key] for key in keys) + call.token_ids + PER_MESSAGE * (1 + messages) + media
 
     def _remember(self, known: dict[_Key, int], new: int) -> None:

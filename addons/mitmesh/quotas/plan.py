@@ -172,7 +172,11 @@ def unpriced(x: Exchange) -> str | None:
 
 
 def _tariff(x: Exchange, model: str) -> Tariff | None:
-    return prices.find(model, x.provider, x.started, x.rules.prices.prices)
+    """A model's. Of a deployment whose name has no price that of the model which the body claims it to be: what it was
+    is told by the answer, and settled."""
+    names = (model, x.call.claimed) if model == x.call.model and x.call.claimed else (model,)
+    found = (prices.find(name, x.provider, x.started, x.rules.prices.prices) for name in names)
+    return next(filter(None, found), None)
 
 
 @dataclass(slots=True, frozen=True)

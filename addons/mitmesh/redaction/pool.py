@@ -186,7 +186,7 @@ class Pool:
                 _fail(job, "the pool was stopped")
                 raise
             if failure is not None:
-                log.error("redaction: %s; the worker is replaced", failure)
+                log.warning("redaction: %s; the worker is replaced", failure)
                 await self._running.pop(slot).kill()
                 self.restarts += 1
                 _fail(job, failure)
@@ -214,7 +214,7 @@ class Pool:
                 self._running[slot] = await _Process.spawn(self._command, self._hello)
             except (FinderFailed, OSError) as error:
                 self._down[slot] = str(error)
-                log.error("redaction: %s; trying again in %s s", error, wait)
+                log.warning("redaction: %s; trying again in %s s", error, wait)
                 if len(self._down) == self._size:
                     self._fail_queued(str(error))
                 await asyncio.sleep(wait)

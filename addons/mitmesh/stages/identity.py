@@ -14,7 +14,7 @@ from mitmesh.attest.allowed import in_scope, may_use, rule_for, runs_a_model
 from mitmesh.attest.certificates import CertificateCheck
 from mitmesh.attest.jwt import Tokens
 from mitmesh.attest.keys import Key, KeyRing
-from mitmesh.attest.keysets import KeySets, trusting
+from mitmesh.attest.keysets import KeySets, KeysUnavailable, trusting
 from mitmesh.attest.kubernetes import PodWatch
 from mitmesh.attest.shown import bare, is_key, shown_to_proxy, still_there, take_claims, take_keys, take_shown
 from mitmesh.exchange import Mode
@@ -124,6 +124,11 @@ class Identity(Stage):
             said = f"Your credential was not accepted: {error}. Get a new one, or leave it out."
             x.refuse(self.name, "credential", said, status=401, type="invalid_credential", mode=Mode.ENFORCE)
             return
+        except KeysUnavailable:  # which source, the log and /health say
+            said = "The keys of your token's issuer cannot be read now, so nobody can say whether it holds. Try again."
+            kind = {"status": 503, "type": "keys_unavailable", "retry_after": 30, "mode": Mode.ENFORCE}
+            x.refuse(self.name, "issuer", said, **kind)
+            return
         who.attest("network", team=known.team, user=known.user, namespace=known.namespace)
         if claims and trusted:
             who.attest("header", team=claims.get("team"), user=claims.get("user"), tool=claims.get("tool"))
@@ -220,7 +225,7 @@ class Identity(Stage):
             who.attest("default", team=rules.unknown_team)
         this = "every model that this call names" if x.call.others else "this model"
         rule = rule_for(who.team, rules.models)
-        runs_one = runs_a_model(x.method, x.path, x.operation)
+        runs_one = runs_a_model(x.method, x.path, x.provider, x.operation)
         if rule and not may_use(x.call, rule.allow, rule.refuse, runs_one=runs_one):
             whose = f"Team {who.team!r} may" if rule.team else "Callers here may"
             said = f"{whose} not use {this}. Ask for another, or have rules/identities.yaml allow it."

@@ -11,6 +11,7 @@ from mitmesh import prices, tokens
 from mitmesh.billing import billing
 from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Provenance, Usage
 from mitmesh.dialects.fallbacks import answered
+from mitmesh.dialects.walk import is_media
 from mitmesh.exchange import Origin, Outcome
 from mitmesh.redaction.signing import is_signed
 from mitmesh.stage import Stage
@@ -89,8 +90,8 @@ class Meter(Stage):
         served = x.answer.model if x.answer else None
         if x.origin is Origin.PROXY and x.route != "demo":
             x.cost = 0  # an answer of our own; a demo's has the price it would have had, notionally
-        elif model := answered(x.call, served) or served:
-            x.cost = prices.price(model, x.provider, usage, x.started, x.rules.prices.prices, served=served)
+        else:
+            x.cost = _cost(x, usage, served)
         x.usage = usage
 
 
@@ -107,6 +108,17 @@ class OnlyUsage:
     def end(self) -> Sequence[Event]:
         """Nothing is held back."""
         return ()
+
+
+def _cost(x: Exchange, usage: Usage, served: str | None) -> int | None:
+    """At the price of the model that answered, as it says, else as the call says; of a deployment without a price as
+    its body claims."""
+    for model in (answered(x.call, served) or served, x.call.claimed):
+        if model is not None:
+            cost = prices.price(model, x.provider, usage, x.started, x.rules.prices.prices, served=served)
+            if cost is not None:
+                return cost
+    return None
 
 
 def told(answer: Answer | None) -> Usage | None:
@@ -140,7 +152,8 @@ def _was_served(x: Exchange) -> bool:
 
 def _prompt(call: Call) -> int:
     # What clients say of themselves is no prompt; in a dialect that nobody knows there is nothing else.
-    texts = [text for text in call.texts if text.provenance is not Provenance.METADATA] or call.texts
+    texts = [text for text in call.texts if text.provenance is not Provenance.METADATA]
+    texts = texts or [text for text in call.texts if not is_media(text.text)]
     words = sum(tokens.count(text.text, call.model) for text in texts) + call.token_ids
     if call.operation is not Operation.CHAT:
         return words
