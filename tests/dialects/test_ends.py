@@ -30,7 +30,8 @@ from mitmesh.dialects.base import only
         ("anthropic", {"type": "ping"}, []),
         ("gemini", {"candidates": [{"finishReason": "STOP", "index": 2}]}, ["2"]),
         ("gemini", {"candidates": [{"content": {}}]}, []),
-        ("generic", {"x": "y"}, []),
+        ("generic", {"x": "y"}, [""]),
+        ("generic", {"text": "y"}, []),
         ("generic", None, [""]),
     ],
 )

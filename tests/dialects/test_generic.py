@@ -86,7 +86,8 @@ def test_writing() -> None:
     assert list(DIALECT.render_stream(answer)) == [b'data: {"text":"a "}\n\n', b'data: {"text":"b\\n"}\n\n']
     error = {"type": "blocked", "message": "This host is blocked.", "code": "host-x", "mesh_id": "01ID"}
     assert json.loads(DIALECT.refusal(REFUSAL)) == {"error": error, "message": "This host is blocked."}
-    assert json.loads(DIALECT.refusal(REFUSAL, "/api/chat")) == {**error, "error": "This host is blocked."}
+    ollama = {"error": "This host is blocked.", "type": "blocked", "code": "host-x", "mesh_id": "01ID"}
+    assert json.loads(DIALECT.refusal(REFUSAL, "/api/chat")) == ollama
     aws = json.loads(DIALECT.refusal(REFUSAL, "/model/m/converse?x"))
     assert (aws["message"], aws["code"]) == ("This host is blocked.", "host-x")
     assert DIALECT.stream_error(REFUSAL) == b"event: error\ndata: " + DIALECT.refusal(REFUSAL) + b"\n\n"

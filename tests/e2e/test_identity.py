@@ -317,3 +317,20 @@ def test_a_token_too_long_does_not_leave(known: Mesh, provider: Provider) -> Non
         long = token(more="x" * 20_000)
         assert post(known, {name: f"Bearer {long}" if name == "authorization" else long}).status_code == 401
     assert provider.calls == []
+
+
+def test_a_start_without_what_others_have(make_mesh: MakeMesh, provider: Provider, tmp_path: Path) -> None:
+    """An issuer that is away and a damaged file of keys are no reason for nobody to be served: calls that need neither
+    go on, and those that do are refused with the reason."""
+    mesh = make_mesh(local={"identities.yaml": WHO.format(keys=tmp_path / "not-there.json")})
+    (mesh.data / "keys.db").write_bytes(b"no database at all" * 100)
+    mesh.start()
+    warnings = json.loads(mesh.control("/health"))["warnings"]
+    assert any("not-there.json" in said for said in warnings)
+    verify = ssl.create_default_context(cafile=mesh.ca)
+    with httpx.Client(proxy=mesh.proxy, verify=verify, trust_env=False, timeout=20) as http:
+        assert http.post(URL, json=CHAT, headers={"authorization": "Bearer sk-own"}).status_code == 200
+        refused = http.post(URL, json=CHAT, headers={"x-mesh-token": token(sub="ann")})
+        assert (refused.status_code, refused.json()["error"]["type"]) == (503, "keys_unavailable")
+        assert http.post(URL, json=CHAT, headers={"authorization": f"Bearer mk-{'a' * 43}"}).status_code == 401
+    assert len(provider.calls) == 1

@@ -164,3 +164,49 @@ def test_half_a_character() -> None:
         back = restored("openai_chat", sse({"choices": [{"index": 0, "delta": {"content": text}}]}))
         said = json.loads(back.removeprefix(b"data: "))["choices"][0]["delta"]["content"]
         assert said == text.replace("<EMAIL_1>", "ann@example.com")
+
+
+def ollama(piece: str, key: str = "content") -> Any:
+    return {"model": "m", "message": {"role": "assistant", key: piece}, "done": False}
+
+
+def cohere(piece: str, index: int = 0) -> Any:
+    return {"type": "content-delta", "index": index, "delta": {"message": {"content": {"text": piece}}}}
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        (
+            [*map(ollama, ["to <", "EMAIL", "_", "1", "> <EM"]), {"done": True, "eval_count": 4}],
+            "to ann@example.com <EM",
+        ),
+        ([*map(cohere, ["<EMA", "IL_1>", " ok"]), {"type": "content-end", "index": 0}], "ann@example.com ok"),
+        ([ollama("why <EM", "thinking"), ollama("AIL_1> no", "content")], "why <EMAIL_1> no"),
+        ([cohere("a <EM", 0), cohere("b", 1), cohere("AIL_1>", 0)], "a <EMbAIL_1>"),
+        ([{"v": "<EMAIL"}, {"p": "/message/content/parts/0", "o": "append", "v": "_1>"}], "ann@example.com"),
+    ],
+)
+def test_apis_that_no_dialect_is_for(events: list[Any], said: str) -> None:
+    """Placeholders in pieces are restored there too; what was held back of a text comes before another goes on."""
+    raw = sse(*events)
+    found = [event.data for event in SSE().feed(restored("generic", raw)) if event.data]
+    assert "".join(text for data in found for text in _said(json.loads(data))) == said
+    assert json.loads(found[-1]) == events[-1] or "done" not in events[-1]
+
+
+def _said(doc: Any) -> list[str]:
+    texts = DIALECTS["generic"].event_texts(doc)
+    return [text.text for text in texts if text.channel]
+
+
+def test_arguments_of_tools_where_no_dialect_is_for_them() -> None:
+    """What is restored in JSON within JSON is escaped."""
+    pieces = ['{"to":"<PER', 'SON_1>"}']
+    for event in (
+        lambda piece: {"contentBlockIndex": 1, "delta": {"toolUse": {"input": piece}}},
+        lambda piece: {"delta": {"message": {"tool_calls": {"function": {"arguments": piece}}}}},
+    ):
+        raw = restored("generic", sse(*map(event, pieces)))
+        docs = [json.loads(each.data) for each in SSE().feed(raw)]
+        assert json.loads("".join(text for doc in docs for text in _said(doc))) == {"to": 'A "B"'}

@@ -31,14 +31,16 @@ def said(events: Iterable[Event]) -> str:
     return "".join(text.text for event in events for text in CHAT.event_texts(json.loads(event.data)))
 
 
-def window(seen: list[str] | None = None, known: str = "", size: int = 80, mask: bool = True) -> Window:
+def window(
+    seen: list[str] | None = None, known: str = "", size: int = 80, mask: bool = True, dialect: str = "openai_chat"
+) -> Window:
     noted = seen if seen is not None else []
 
     def note(types: Iterable[str]) -> bool:
         noted.extend(types)
         return mask
 
-    return Window(CHAT, Finder().find, lambda value: value in known, note, size)
+    return Window(DIALECTS[dialect], Finder().find, lambda value: value in known, note, size)
 
 
 async def through(look: Window, pieces: list[str], key: str = "content") -> list[Event]:
@@ -217,3 +219,15 @@ async def test_ids_are_searched_once() -> None:
         await look.feed(*chunk({"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "word "}}]}))
     await look.end()
     assert finder.asked.count("c1") <= 4  # as many as there are before the first search
+
+
+async def test_apis_that_no_dialect_is_for() -> None:
+    """A value in pieces is masked there too, and what ends a text lets it go."""
+    look = window(dialect="generic")
+    out: list[Event] = []
+    for piece in ("mail ", "eve", "@exa", "mple.com", " now"):
+        out += await look.feed(*chunk({"model": "m", "message": {"content": piece}, "done": False}))
+    out += await look.feed(*chunk({"done": True, "eval_count": 3}))
+    assert "".join(json.loads(each.data)["message"]["content"] for each in out[:-1]) == f"mail {MASK} now"
+    assert json.loads(out[-1].data) == {"done": True, "eval_count": 3}
+    assert await look.end() == []

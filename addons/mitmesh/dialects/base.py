@@ -248,6 +248,8 @@ class Dialect:
 
     name: ClassVar[str]
     """As in rules/hosts.yaml and the audit."""
+    one_at_a_time: ClassVar[bool] = False
+    """Does a text of a stream end where an event goes on with another, and says nothing of it?"""
     native: ClassVar[str]
     """The provider whose own format this is: a client's credential goes to that one alone."""
 

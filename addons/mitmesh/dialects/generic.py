@@ -51,6 +51,7 @@ class Generic(Dialect):
     """Knows JSON, and of chats what is usual (see generic_chat): no end of a stream, no shape to keep to."""
 
     name: ClassVar[str] = "generic"
+    one_at_a_time: ClassVar[bool] = True
     native: ClassVar[str] = ""
 
     def read(self, doc: Any, path: str, headers: Mapping[str, str]) -> Call:
@@ -91,8 +92,12 @@ class Generic(Dialect):
         return [AnswerText(path, "", Kind.TEXT, text) for path, text in strings(doc)]
 
     def event_texts(self, doc: Any) -> list[AnswerText]:
-        """Every string, each a text of its own."""
-        return self.answer_texts(doc)
+        """Every string. What stands where streams say a text piece by piece goes on with what stood there before."""
+        return [generic_chat.position(doc, path, text) for path, text in strings(doc)]
+
+    def ends(self, doc: Any) -> list[str]:
+        """All with an event that goes on with none."""
+        return [] if any(text.channel for text in self.event_texts(doc)) else [""]
 
     def render(self, answer: Answer) -> bytes:
         """The visible text as a document of our own: there is no format to keep to."""
@@ -213,10 +218,7 @@ def error_type(doc: Any) -> str | None:
 
 def _error(refusal: Refusal, *, plain: bool = False) -> dict[str, Any]:
     """`plain`: the error is its message alone, as Ollama has it."""
-    said = {
-        "type": refusal.type,
-        "message": refusal.message,
-        "code": refusal.code,
-        "mesh_id": refusal.exchange,
-    }
-    return {**said, "error": refusal.message} if plain else {"error": said, "message": refusal.message}
+    said = {"type": refusal.type, "code": refusal.code, "mesh_id": refusal.exchange}
+    if plain:
+        return {"error": refusal.message, **said}
+    return {"error": {"message": refusal.message, **said}, "message": refusal.message}

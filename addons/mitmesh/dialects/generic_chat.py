@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mitmesh.dialects.base import Framing, Operation, Path, Provenance, Text, Usage
+from mitmesh.dialects.base import AnswerText, Framing, Kind, Operation, Path, Provenance, Text, Usage
 from mitmesh.dialects.bedrock import streams
 from mitmesh.dialects.openai_common import choices as openai_choices
 from mitmesh.dialects.openai_common import read_usage
@@ -72,6 +72,12 @@ _ROLES = {
 }
 _SPOKEN = ("message", "prompt", "inputText", "inputs")
 """Members of a request that hold what the user says, as one text."""
+_GROWS = frozenset({
+    "text", "content", "thinking", "reasoning", "reasoning_content", "response", "completion", "generation",
+    "outputText", "generated_text", "tool_plan", "arguments", "partial_json", "input", "output", "delta", "value", "v",
+})  # fmt: skip
+"""Members of events that hold the next piece of a text."""
+_INDICES = ("index", "contentBlockIndex")
 _PROMPT = ("inputTokens", "inputTokenCount", "prompt_eval_count", "prompt_token_count", "inputTextTokenCount",
            "promptTokenCount", "tokens_evaluated", "prompt_tokens", "input_tokens")  # fmt: skip
 _OUTPUT = ("outputTokens", "outputTokenCount", "eval_count", "generation_token_count", "totalOutputTextTokenCount",
@@ -161,6 +167,18 @@ def attribute(texts: list[Text], doc: Any) -> None:
             text.provenance, text.message = Provenance.USER, 1_000_000
         elif path and path[0] in ("tools", "toolConfig"):
             text.provenance, text.message = Provenance.TOOL_DEFINITION, 1
+
+
+def position(doc: Any, path: Path, text: str) -> AnswerText:
+    """A string of a stream's event. Where streams say a text piece by piece it goes on with what stood at the same
+    place, in the same block or choice."""
+    names = [step for step in path if isinstance(step, str)]
+    if not names or names[-1] not in _GROWS:
+        return AnswerText(path, "", Kind.TEXT, text)
+    choice = obj(next(iter(items(obj(doc).get("choices"))), None))
+    index = next((each.get(name) for each in (obj(doc), choice) for name in _INDICES if name in each), 0)
+    inner = names[-1] in ("arguments", "partial_json") or names[-2:] == ["toolUse", "input"]
+    return AnswerText(path, f"{count(index)}.{'.'.join(map(str, path))}", Kind.TEXT, text, is_json=inner)
 
 
 def usage(doc: Any) -> Usage | None:

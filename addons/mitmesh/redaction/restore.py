@@ -108,6 +108,9 @@ class RestoreStream:
         if not data:
             return [*self.end(), event] if event.raw.strip() == b"]" else None  # a JSON array's end
         ends = self._dialect.ends(doc)
+        if self._held and doc is not None and self._dialect.one_at_a_time:
+            present = {text.channel for text in self._dialect.event_texts(doc)}
+            ends = [*ends, *(channel for channel in self._held if channel not in present)]
         changed = self._texts(event, doc, ends) if doc is not None else {}
         before = self._released(ends)
         self._undecided = any(nesting.undecided for nesting in self._nestings.values())

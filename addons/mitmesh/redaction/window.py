@@ -127,9 +127,12 @@ class Window:
         """Close the channels that get no more text; are there any?"""
         ends = self._dialect.ends(doc) if doc is not None or event.data == DONE else []
         closed = [name for name in self._channels if ended(name, ends)]
-        for name in self._channels.keys() - present:  # no field of a text, so perhaps it never comes again
+        for name in (
+            self._channels.keys() - present - set(closed)
+        ):  # no field of a text, so perhaps it never comes again
             choice, unknown, _ = name.partition(".~")
-            if unknown and any(other.startswith(f"{choice}.") for other in present):
+            passed = unknown and any(other.startswith(f"{choice}.") for other in present)
+            if passed or (doc is not None and self._dialect.one_at_a_time):
                 closed.append(name)
         for name in closed:
             self._channels.pop(name).whole = True
