@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from mitmesh.rules import PathRule
 
 _DATA = re.compile(
-    r"/(files|uploads|moderations|conversations|vector_stores)(/|$)|/event_logging/|/claude_code/|[/:]cancel$"
+    r"/(files|uploads|moderations|conversations|vector_stores|oauth|traces|telemetry|guardrail)(/|$)"
+    r"|/event_logging/|/claude_code/|[/:]cancel$|/v1/(rgstr|initialize)$|/check-api-key$"
+    r"|/api/(show|pull|push|create|copy|delete|ps|tags|version)$"  # Ollama's
+    r"|:(loadCodeAssist|onboardUser|recordCodeAssistMetrics)$"
 )
 _ODD = re.compile(r"//|/\.|[;\\%]")
 """A path that a provider may read as another one is not known to be anything."""

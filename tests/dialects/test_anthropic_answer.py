@@ -257,6 +257,11 @@ TYPES = st.sampled_from(
 )
 
 
+def test_a_type_that_is_none() -> None:
+    """A list where a word should be raises nothing (found by the property test below)."""
+    feed([{"type": "content_block_delta", "index": 0, "delta": {"type": []}}])
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.builds(lambda kind, doc: {**doc, "type": kind} if isinstance(doc, dict) else doc, TYPES, JSON)))
 def test_no_answer_raises(docs: list[Any]) -> None:

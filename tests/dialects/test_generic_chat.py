@@ -118,6 +118,7 @@ ASSIST = "/v1internal:streamGenerateContent"
         ("/api/organizations/o/chat_conversations/c/completion", {"prompt": "x"}, "chat", "none", None, None),
         ("/v1/images/generations", {"prompt": "x", "stream": True}, "other", "sse", None, None),
         ("/v1/threads", {"messages": HI}, "other", "none", None, None),
+        ("/v1/threads/runs", {"assistant_id": "a", "stream": True}, "chat", "sse", None, None),
         ("/v1/threads/t/runs", {"assistant_id": "a", "stream": True}, "chat", "sse", None, None),
         ("/x", {"messages": "hi"}, "other", "none", None, None),
         ("/x", [{"messages": HI}], "other", "none", None, None),
@@ -145,6 +146,7 @@ def test_who_wrote_it() -> None:
             {"role": 5, "content": "what"},
             "odd",
         ],
+        "documents": [{"data": {"text": "a source"}}],
     }
     said = [(text.text[:8], text.provenance, text.message) for text in GENERIC.read(doc, "/x", {}).texts]
     assert [one for one in said if one[1] is not Provenance.METADATA] == [
@@ -155,6 +157,8 @@ def test_who_wrote_it() -> None:
         ("42", Provenance.TOOL_RESULT, 4),
         ("go", Provenance.SYSTEM, 5),
         ("what", Provenance.USER, 6),
+        ("odd", Provenance.DOCUMENT, -1),
+        ("a source", Provenance.DOCUMENT, -1),
     ]
     wrapped = GENERIC.read({"request": {"contents": [{"role": "model", "parts": [{"text": "x"}]}]}}, ASSIST, {})
     assert [(text.text, text.provenance) for text in wrapped.texts][-1] == ("x", Provenance.ASSISTANT)
@@ -169,6 +173,7 @@ def test_who_wrote_it() -> None:
         ("/model/us.meta.llama3-v1:0/invoke", {"prompt": "x"}, (("max_gen_len",), 9)),
         ("/model/mistral.mistral-large/invoke", {"prompt": "x"}, (("max_tokens",), 9)),
         ("/model/cohere.command-r/invoke-with-response-stream", {"message": "x"}, (("max_tokens",), 9)),
+        ("/model/anthropic.claude-v2:1/invoke", {"prompt": "x"}, (("max_tokens_to_sample",), 9)),
         ("/model/nobody.knows/invoke", {"prompt": "x"}, None),
         ("/api/chat", {"options": None}, (("options",), {"num_predict": 9})),
         (f"{NOVA}/converse", {"inferenceConfig": None}, (("inferenceConfig",), {"maxTokens": 9})),

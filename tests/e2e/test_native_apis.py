@@ -273,6 +273,14 @@ def test_an_answer_is_bounded_and_booked(name: str, world: World) -> None:
         assert http.post(f"https://{host}{path}", json=doc | BOUNDS[name](170)).status_code == 429
 
 
+def test_all_that_a_model_may_read_is_in_the_prompt(world: World) -> None:
+    """Documents beside the conversation, too."""
+    with world.client("documents") as http:
+        doc = {"model": "c", "messages": USER, "max_tokens": 5, "documents": [{"data": {"text": "word " * 400}}]}
+        refused = http.post(f"https://{COHERE}/v2/chat", json=doc)
+    assert refused.status_code == 429 and "may need 4" in refused.json()["message"]
+
+
 @pytest.mark.slow
 def test_nobody_says(world: World) -> None:
     """An answer without usage is counted; one that cannot be read is charged what was set aside."""

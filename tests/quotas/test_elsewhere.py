@@ -214,6 +214,14 @@ async def test_what_images_use_is_charged(house: House) -> None:
 @pytest.mark.parametrize(
     ("path", "free"),
     [
+        ("/v1/oauth/token", True),
+        ("/v1/traces/ingest", True),
+        ("/v1/rgstr", True),
+        ("/v1internal:loadCodeAssist", True),
+        ("/v1internal:generateContent", False),
+        ("/api/show", True),
+        ("/api/chat", False),
+        ("/v1/check-api-key", True),
         ("/v1/files", True),
         ("/v1/files/file-1/content", True),
         ("/v1/moderations", True),

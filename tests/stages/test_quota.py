@@ -460,6 +460,9 @@ async def test_dollars_count_where_nobody_knows_who_pays(house: House) -> None:
     house.limit({"id": "usd", "unit": "dollars", "limit": 0, "per": "day"})
     assert (await house.ask(billing=Billing.UNKNOWN)).refusal
     assert (await house.ask(billing=Billing.LOCAL)).refusal is None
+    nothing = Call(Operation.OTHER)
+    assert (await house.ask(billing=Billing.UNKNOWN, call=nothing)).refusal is None, "telemetry, a login"
+    assert (await house.ask(billing=Billing.METERED, call=nothing)).refusal
 
 
 @pytest.mark.parametrize("unit", ["tokens", "requests", "concurrent"])

@@ -147,7 +147,7 @@ class Reader:
             self.cut |= not self.parts.open(index, part)
 
     def _delta(self, index: int, delta: dict[str, Any]) -> None:
-        self.answer.beyond |= delta.get("type") not in _DELTAS
+        self.answer.beyond |= string(delta.get("type")) not in _DELTAS
         for key in _GROWS:
             if isinstance(more := delta.get(key), str):
                 self.cut |= not self.parts.add(index, more)

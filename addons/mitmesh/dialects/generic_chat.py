@@ -17,7 +17,7 @@ from mitmesh.dialects.base import AnswerText, Framing, Kind, Operation, Path, Pr
 from mitmesh.dialects.bedrock import streams
 from mitmesh.dialects.openai_common import choices as openai_choices
 from mitmesh.dialects.openai_common import read_usage
-from mitmesh.dialects.walk import count, is_media, items, limit, obj, string
+from mitmesh.dialects.walk import count, is_media, is_name, items, limit, obj, string
 from mitmesh.wire.path import normalise
 
 LABELS = frozenset({
@@ -39,7 +39,7 @@ _APIS = {
     "text": re.compile(r"/(generate|generate_stream|completion|retry_completion)$"),
 }
 _COUNTS = re.compile(r"/count-?_?tokens$|:counttokens$")
-_NO_CHAT = re.compile(r"/(images|audio|videos?|files|uploads|threads)(/[^/]+)?$")
+_NO_CHAT = re.compile(r"/(images|audio|videos?|files|uploads|threads)(/(?!runs$)[^/]+)?$")
 """Paths where what looks like a chat is none: media, and OpenAI's threads, which are kept and run later."""
 _BOUNDS = (
     "max_tokens", "max_completion_tokens", "max_output_tokens", "maxTokens", "maxOutputTokens", "max_new_tokens",
@@ -56,13 +56,15 @@ _PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 """Where alone an API looks for its bound: what it does not heed is none."""
 _FAMILIES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nova": _PLACES["converse"],
+    "claude-": (("max_tokens_to_sample",), ("",)),
     "titan-t": (("maxTokenCount",), ("textGenerationConfig",)),
     "llama": (("max_gen_len",), ("",)),
     **dict.fromkeys(
         ("mistral", "mixtral", "ministral", "command", "deepseek", "jamba", "qwen", "gpt-oss"), _PLACES["cohere"]
     ),
 }
-"""The same for models at Bedrock's InvokeModel, by a part of the name; `anthropic` has a dialect."""
+"""The same for models at Bedrock's InvokeModel, by a part of the name. (Of Claude the first ones alone
+are read here.)"""
 _ROLES = {
     "system": Provenance.SYSTEM,
     "developer": Provenance.SYSTEM,
@@ -146,8 +148,8 @@ def choices(doc: Any) -> int:
 
 
 def attribute(texts: list[Text], doc: Any) -> None:
-    """Say of a chat's texts who wrote them, and in which message, as far as its roles tell. What looks like media stays
-    unsaid: it is no words."""
+    """Say of a chat's texts who wrote them, and in which message, as far as its roles tell; of others that they are
+    documents. What looks like media, and names of models and the like, stay metadata: no prompt is made of them."""
     fields = obj(doc)
     fields = obj(fields.get("request")) or fields
     wraps = 1 if fields is not doc else 0
@@ -167,6 +169,8 @@ def attribute(texts: list[Text], doc: Any) -> None:
             text.provenance, text.message = Provenance.USER, 1_000_000
         elif path and path[0] in ("tools", "toolConfig"):
             text.provenance, text.message = Provenance.TOOL_DEFINITION, 1
+        elif not (path and path[-1] in LABELS and is_name(text.text)):
+            text.provenance = Provenance.DOCUMENT  # whatever it is, the model may read it
 
 
 def position(doc: Any, path: Path, text: str) -> AnswerText:

@@ -137,11 +137,11 @@ class Reader:
                 if self.parts.is_empty(key):
                     self.cut |= not self.parts.add(key, _input(item))
                 self.parts.close(key)
-        elif item.get("type") in _OPAQUE:
+        elif string(item.get("type")) in _OPAQUE:
             self.cut |= not self.parts.open(f"item:{index}", Part(Kind.OPAQUE))
 
     def _whole(self, index: int, item: dict[str, Any]) -> None:
-        if _is_call(item) or item.get("type") in _OPAQUE:
+        if _is_call(item) or string(item.get("type")) in _OPAQUE:
             self._done(index, item)
         for key, kind in (("summary", Kind.REASONING), ("content", Kind.TEXT)):
             if key == "content" and item.get("type") == "reasoning":

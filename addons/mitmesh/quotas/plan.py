@@ -11,7 +11,7 @@ from urllib.parse import quote
 from mitmesh import prices
 from mitmesh.dialects.base import Operation, Usage
 from mitmesh.dialects.fallbacks import answered
-from mitmesh.exchange import Mode
+from mitmesh.exchange import Billing, Mode
 from mitmesh.globs import is_model
 from mitmesh.quotas import elsewhere
 from mitmesh.quotas.ledger import Key, Want
@@ -118,6 +118,13 @@ def _counts(limit: Limit, x: Exchange) -> bool:
         return False
     if limit.unit in ("requests", "concurrent"):
         return True
+    if (
+        limit.unit == "dollars"
+        and x.billing is Billing.UNKNOWN
+        and x.operation is Operation.OTHER
+        and not x.call.models
+    ):
+        return False  # nobody pays, and no model is asked: telemetry, a login
     return not (x.operation in FREE or (x.operation is Operation.OTHER and not x.request_bytes) or elsewhere.is_free(x))
 
 
