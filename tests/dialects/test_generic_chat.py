@@ -286,7 +286,9 @@ def test_what_is_said_again(last: Any) -> None:
 def test_pictures_are_no_words() -> None:
     """Neither in an answer nor in a stream."""
     picture = "iVBORw0KGgo" * 100
-    assert GENERIC.read_answer({"images": [picture], "text": "done"}).text == "done"
+    for shown in (picture, f"data:image/png;base64,{picture}"):
+        assert GENERIC.read_answer({"images": [shown], "text": "done"}).text == "done"
+    assert GENERIC.read_answer({"text": "7" * 1000}).text == "7" * 1000
     reader = GENERIC.reader()
     reader.feed(Event(b""), {"b64_json": picture, "text": "done"})
     reader.finish()

@@ -23,14 +23,17 @@ from mitmesh.dialects.base import (
     Refusal,
 )
 from mitmesh.dialects.in_path import model_at_huggingface, model_in, model_in_query
+from mitmesh.dialects.openai_texts import is_long_media
 from mitmesh.dialects.parts import Parts
-from mitmesh.dialects.walk import Finder, encode, is_media, is_name, obj, sse, string, strings, words
+from mitmesh.dialects.walk import Finder, encode, is_name, obj, sse, string, strings, words
 from mitmesh.wire.eventstream import event
 
 _MOST_TEXTS = 1_000
 """Texts of a stream that are remembered, as hashes."""
 _REPEATS = 32
 """Characters of a text that is not said twice by chance."""
+_REPEATED = tuple((name,) for name in ("instructions", "metadata", "tools", "prompt", "request"))
+"""Members at the top in which OpenAI's objects say again what was asked."""
 _LONGEST_ERROR = 64  # characters; an error type is a word, not a message
 
 
@@ -183,12 +186,8 @@ def _said(doc: Any) -> Iterator[tuple[Path, str]]:
     """What an answer or event says: its strings, without an API's own words, media, and what it repeats of the
     request."""
     for path, text in strings(doc, skip=generic_chat.LABELS):
-        if path[:1] not in _REPEATED and not is_media(text):
+        if path[:1] not in _REPEATED and not is_long_media(text):
             yield path, text
-
-
-_REPEATED = tuple((name,) for name in ("instructions", "metadata", "tools", "prompt", "request"))
-"""Members at the top in which OpenAI's objects say again what was asked."""
 
 
 def _model(doc: Any, path: str) -> str | None:

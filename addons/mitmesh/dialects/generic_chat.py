@@ -17,7 +17,8 @@ from mitmesh.dialects.base import AnswerText, Framing, Kind, Operation, Path, Pr
 from mitmesh.dialects.bedrock import streams
 from mitmesh.dialects.openai_common import choices as openai_choices
 from mitmesh.dialects.openai_common import read_usage
-from mitmesh.dialects.walk import count, is_media, is_name, items, limit, obj, string
+from mitmesh.dialects.openai_texts import is_long_media
+from mitmesh.dialects.walk import count, is_name, items, limit, obj, string
 from mitmesh.wire.path import normalise
 
 LABELS = frozenset({
@@ -155,7 +156,7 @@ def attribute(texts: list[Text], doc: Any) -> None:
     wraps = 1 if fields is not doc else 0
     for text in texts:
         path = text.path[wraps:]
-        if is_media(text.text):
+        if is_long_media(text.text):
             continue
         if len(path) > 2 and path[0] in ("messages", "contents", "chat_history") and isinstance(path[1], int):
             if path[2] == "role":

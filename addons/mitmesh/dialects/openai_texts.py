@@ -44,6 +44,8 @@ _IDENTIFIER = re.compile(r"(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_.:/-]{1,128}")
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-\r\n"
 _SHORTEST_MEDIA = 64
 """Characters; raw base64 shorter than this may as well be a word."""
+_LONG_MEDIA = 512
+"""Characters; longer is no token and no signature."""
 
 
 def is_identifier(value: str) -> bool:
@@ -57,6 +59,11 @@ def is_media(value: str) -> bool:
         start = value.find(";base64,", 0, 256)
         return start > 0 and " " not in value[:start] and not _besides_base64(value[start + 8 :])
     return len(value) >= _SHORTEST_MEDIA and not _besides_base64(value)
+
+
+def is_long_media(value: str) -> bool:
+    """The same of a text whose key does not say so: longer than tokens and signatures are, and no number."""
+    return len(value) > _LONG_MEDIA and is_media(value) and (value.startswith("data:") or is_sealed(value))
 
 
 def _besides_base64(value: str) -> bool:

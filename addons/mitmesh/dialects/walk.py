@@ -64,15 +64,6 @@ def is_sealed(value: Any) -> bool:
     return not raw.translate(None, _SEALED) and bool(raw.translate(None, b"0123456789+/=_-\r\n"))
 
 
-def is_media(text: str) -> bool:
-    """Is it so long, and looks so, that it is a picture or a sound?"""
-    return len(text) > _MEDIA and is_sealed(text)
-
-
-_MEDIA = 512
-"""Characters of base64 that are no token or signature any more."""
-
-
 class Finder:
     """Collects a request's text positions and counts what is opaque (bytes). `provider`: is what is looked at now the
     provider's own message, so that it may have sealed parts?"""

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from mitmesh import tokens
 from mitmesh.dialects.base import Provenance
-from mitmesh.dialects.walk import is_media
+from mitmesh.dialects.openai_texts import is_long_media
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mitmesh.dialects.base import Call
+    from mitmesh.dialects.base import Call, Text
 
 REMEMBERED = 50_000
 """Texts whose count is remembered, as hash and count alone: an agent sends its history again on every turn."""
 AT_ONCE = 1_000
 """Characters that are counted on the event loop: about a tenth of a millisecond."""
 PER_MESSAGE = 3
-"""Tokens a chat format adds to each message, and once before the answer, as the meter counts."""
+"""Tokens a chat format adds to each message, and once before the answer (OpenAI's cookbook, "How to count tokens")."""
 MEDIA = 400
 """Bytes of media, as on the wire, that are taken for a token: an image of 600 kB for 1,500. Settled by real usage."""
 
@@ -42,11 +42,7 @@ class Prompts:
 
     async def count(self, call: Call) -> int:
         """The tokens of a call's prompt, media included."""
-        texts = [text for text in call.texts if text.provenance is not Provenance.METADATA]
-        shown = 0
-        if not texts:  # of an API that nobody knows: all but pictures, which are no words
-            texts = [text for text in call.texts if not is_media(text.text)]
-            shown = sum(len(text.text) for text in call.texts) - sum(len(text.text) for text in texts)
+        texts, shown = prompt_texts(call)
         name = tokens.encoding_name(call.model)
         keys = [(hash(text.text), len(text.text), name) for text in texts]
         new = {key: text.text for key, text in zip(keys, texts, strict=True) if key not in self._counts}
@@ -68,6 +64,16 @@ class Prompts:
             self._counts.move_to_end(key)
         while len(self._counts) > self._remembered:
             self._counts.popitem(last=False)
+
+
+def prompt_texts(call: Call) -> tuple[list[Text], int]:
+    """The texts that a prompt is made of, and the length of media beside them. What clients say of themselves is no
+    prompt; in a dialect that nobody knows there is nothing else: all of it but media, which are no words."""
+    said = [text for text in call.texts if text.provenance is not Provenance.METADATA]
+    if said:
+        return said, 0
+    words = [text for text in call.texts if not is_long_media(text.text)]
+    return words, sum(len(text.text) for text in call.texts) - sum(len(text.text) for text in words)
 
 
 def written(raw: bytes) -> int:

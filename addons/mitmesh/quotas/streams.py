@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mitmesh import tokens
 from mitmesh.quotas import plan, words
@@ -93,9 +93,7 @@ class Stream:
         if parts.size == self._passed:
             return None  # it says nothing, or only how it ended
         if self._held.books.lapsed(self._x.id):
-            if self._full:
-                raise StreamEnded(self._refuse(self._full), self._delivered)
-            raise StreamHeld(self._do(self._again()))
+            self._wait_for(self._again)
         self._heed(self._x.reading.answer.usage, parts)
         new = parts.size - self._at
         if self._counted + new > self._allowed and new > AT_ONCE:
@@ -104,13 +102,17 @@ class Stream:
             self._add(parts.news())
             self._at, new = parts.size, 0
         if self._counted > self._allowed:
-            if self._full:
-                raise StreamEnded(self._refuse(self._full), self._delivered)
-            raise StreamHeld(self._do(self._ask(self._counted - self._allowed)))
+            self._wait_for(lambda: self._ask(self._counted - self._allowed))
         if self._is_time(self._counted + new // BYTES):
             self._do(self._ask(0))
         self._passed, self._delivered = parts.size, self._counted + new // BYTES
         return None
+
+    def _wait_for(self, more: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
+        """Hold the stream until there is more, or end it where it is known that there is none."""
+        if self._full:
+            raise StreamEnded(self._refuse(self._full), self._delivered)
+        raise StreamHeld(self._do(more()))
 
     def end(self) -> Sequence[Event]:
         """Nothing is held back."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mitmesh import prices, tokens
 from mitmesh.billing import billing
-from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Provenance, Usage
+from mitmesh.dialects.base import Answer, Call, Dialect, Event, Framing, Kind, Operation, Usage
 from mitmesh.dialects.fallbacks import answered
-from mitmesh.dialects.walk import is_media
 from mitmesh.exchange import Origin, Outcome
+from mitmesh.quotas.estimate import PER_MESSAGE, prompt_texts
 from mitmesh.redaction.signing import is_signed
 from mitmesh.stage import Stage
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 _FREE = (Operation.COUNT_TOKENS, Operation.MODELS)
 _ESTIMATED = (Operation.CHAT, Operation.EMBEDDINGS)
-_PER_MESSAGE = 3
-"""Tokens a chat format adds to each message, and once before the answer (OpenAI's cookbook, "How to count tokens")."""
 
 
 class Meter(Stage):
@@ -151,13 +149,11 @@ def _was_served(x: Exchange) -> bool:
 
 
 def _prompt(call: Call) -> int:
-    # What clients say of themselves is no prompt; in a dialect that nobody knows there is nothing else.
-    texts = [text for text in call.texts if text.provenance is not Provenance.METADATA]
-    texts = texts or [text for text in call.texts if not is_media(text.text)]
+    texts, _ = prompt_texts(call)
     words = sum(tokens.count(text.text, call.model) for text in texts) + call.token_ids
     if call.operation is not Operation.CHAT:
         return words
-    return words + _PER_MESSAGE * (1 + len({text.message for text in texts}))
+    return words + PER_MESSAGE * (1 + len({text.message for text in texts}))
 
 
 def _completion(model: str | None, answer: Answer | None) -> tuple[int, int]:
