@@ -18,7 +18,7 @@ from e2e.certs import make_authority
 from e2e.mesh import RAW_TEXT, Mesh
 from e2e.provider import Provider, Script, wait_for
 from mitmesh.dialects.base import Framing
-from mitmesh.wire.eventstream import event
+from mitmesh.wire.awsmessage import event
 from mitmesh.wire.frames import framer
 
 OLLAMA, COHERE, AZURE, OPENAI = "ollama.example", "api.cohere.com", "east.openai.azure.com", "api.openai.com"

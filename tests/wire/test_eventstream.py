@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from mitmesh.dialects.base import Event, Framing
 from mitmesh.redaction.restore import framed
-from mitmesh.wire.eventstream import BadMessage, chunk, event, exception, is_message, with_data
+from mitmesh.wire.awsmessage import chunk, event, exception, is_message, with_data
+from mitmesh.wire.eventstream import BadMessage
 from mitmesh.wire.frames import framer
 
 # The first two of the test vectors of AWS's own libraries (aws-c-event-stream, Apache-2.0): no headers and no payload,

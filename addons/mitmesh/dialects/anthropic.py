@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 from mitmesh.dialects import anthropic_answer, anthropic_render, anthropic_request, bedrock
 from mitmesh.dialects.base import Answer, AnswerReader, AnswerText, Call, Dialect, Framing, Path, Refusal
 from mitmesh.dialects.walk import encode, obj, sse
-from mitmesh.wire.eventstream import chunk
-from mitmesh.wire.frames import SSE
+from mitmesh.wire.awsmessage import chunk
 
 
 class Anthropic(Dialect):
@@ -101,6 +100,5 @@ class Anthropic(Dialect):
 
 
 def _chunks(events: bytes) -> bytes:
-    """Server-sent events as Bedrock sends them."""
-    parser = SSE()
-    return b"".join(chunk(event.data) for event in (*parser.feed(events), *parser.flush()) if event.data)
+    """Our own server-sent events, each of one line of data, as Bedrock sends them."""
+    return b"".join(chunk(line[6:]) for line in events.split(b"\n") if line.startswith(b"data: "))

@@ -9,7 +9,7 @@ import re
 
 from mitmesh.dialects.base import Refusal
 from mitmesh.dialects.walk import encode
-from mitmesh.wire.eventstream import exception
+from mitmesh.wire.awsmessage import exception
 from mitmesh.wire.path import normalise
 
 _PATH = re.compile(r"/model/.+/(invoke|converse)(-with-response-stream|-stream)?$")

@@ -26,7 +26,7 @@ from mitmesh.dialects.in_path import model_at_huggingface, model_in, model_in_qu
 from mitmesh.dialects.openai_texts import is_long_media
 from mitmesh.dialects.parts import Parts
 from mitmesh.dialects.walk import Finder, encode, is_name, obj, sse, string, strings, words
-from mitmesh.wire.eventstream import event
+from mitmesh.wire.awsmessage import event
 
 _MOST_TEXTS = 1_000
 """Texts of a stream that are remembered, as hashes."""

@@ -14,7 +14,7 @@ from mitmesh.redaction.members import restore_names
 from mitmesh.redaction.nesting import Nesting, is_document
 from mitmesh.redaction.placeholders import Table
 from mitmesh.redaction.remains import MAY_BE_SIGNED, remains
-from mitmesh.wire.eventstream import is_message, with_data
+from mitmesh.wire.awsmessage import is_message, with_data
 from mitmesh.wire.jsontext import Body
 from mitmesh.wire.splice import dumps
 
